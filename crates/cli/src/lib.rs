@@ -1,1 +1,1 @@
-
+//! Shared by every binary.

@@ -1,1 +1,1 @@
-
+//! The edge to the system.

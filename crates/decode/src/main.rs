@@ -1,0 +1,3 @@
+//! Decodes the streams of a pipe to PCM.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Sound devices behind a lock-free ring.

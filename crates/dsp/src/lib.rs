@@ -1,0 +1,1 @@
+//! Signal processing on PCM: resampling, remixing, placing streams on one timeline.

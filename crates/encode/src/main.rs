@@ -1,0 +1,3 @@
+//! Encodes the PCM streams of a pipe.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Shows what passes through a pipe.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Receives RTP over UDP as streams of records.
+
+fn main() {}

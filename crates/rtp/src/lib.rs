@@ -1,0 +1,1 @@
+//! RTP packets, per-source state and session descriptions.

@@ -1,0 +1,3 @@
+//! Sends the streams of a pipe as RTP over UDP.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The front door of Voxpipe: lists the stages and runs one.
+
+fn main() {}
