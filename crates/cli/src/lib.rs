@@ -1,1 +1,34 @@
-//! Shared by every binary.
+//! What every binary of Voxpipe shares: how it starts and ends, its signals, its pipes, its value parsers.
+//!
+//! A stage is `vox_cli::run(|args: Args| …)`: it reads records from an [`Input`], writes them to an [`Output`], and
+//! returns a [`Failure`] with one of the documented exit codes when it cannot go on.
+
+mod failure;
+mod input;
+mod output;
+mod signals;
+mod stats;
+mod streams;
+pub mod value;
+
+pub use failure::{Exit, Failure, note, warn};
+pub use input::{Ended, Input, Next};
+pub use output::{Flush, NoOutput, Output};
+pub use signals::{Wake, stop_requested, wait, wait_any};
+pub use stats::StatsFile;
+pub use streams::Streams;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Parses the arguments, prepares signals, runs `body`, tells a failure on stderr and gives its exit code.
+pub fn run<A: Parser>(body: impl FnOnce(A) -> Result<(), Failure>) -> ExitCode {
+    failure::set_program(A::command().get_name());
+    let args = A::parse();
+    let outcome = signals::install().and_then(|()| body(args));
+    match outcome {
+        Ok(()) => Exit::Done.into(),
+        Err(failure) => failure.report(),
+    }
+}

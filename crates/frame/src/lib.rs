@@ -19,9 +19,10 @@ mod wire;
 pub use error::{Error, Problem};
 pub use format::{Channels, Codec, Format, RtpOrigin};
 pub use guess::describe_foreign;
-pub use reader::{Item, Splitter};
+pub use reader::{Cut, Item, Splitter};
 pub use record::{
-    Audio, End, EndReason, Event, Extension, Extensions, Gap, GapReason, Kind, LaterPacket, Raw, Record, StreamId, Times,
+    Audio, End, EndReason, Event, Extension, Extensions, Gap, GapReason, Kind, LaterPacket, Raw, Record, StreamId,
+    Times,
 };
 pub use sequence::{MediaTime, SequenceNumber, TimestampUnwrapper, Unwrapper};
 pub use time::{Rate, Stamp};

@@ -1,7 +1,7 @@
 //! Cuts a byte stream into records.
 
 use crate::wire::{self, MAGIC, OPENING_LEN};
-use crate::{Error, FIXED_LEN, MAX_RECORD, Opening, Problem, Raw, describe_foreign};
+use crate::{Error, FIXED_LEN, Kind, MAX_RECORD, Opening, Problem, Raw, describe_foreign};
 
 /// Bytes that a [`Splitter`] asks for at once.
 const READ_SIZE: usize = 65_536;
@@ -87,22 +87,41 @@ impl Splitter {
     /// # Errors
     /// Where the bytes are no record; the splitter then stays there and gives the same error again.
     pub fn poll(&mut self) -> Result<Option<Item<'_>>, Error> {
-        let offset = self.offset;
-        let taken = match next_length(&self.buffer[self.begin..self.end], self.opened) {
-            Ok(Some(length)) => length,
+        Ok(self.advance()?.map(|cut| self.item(cut)))
+    }
+
+    /// Steps over the next item and says where it lies, for callers that cannot hold a borrow while they loop.
+    ///
+    /// # Errors
+    /// As for [`poll`](Self::poll).
+    pub fn advance(&mut self) -> Result<Option<Cut>, Error> {
+        let (begin, offset) = (self.begin, self.offset);
+        let taken = match next_length(&self.buffer[begin..self.end], self.opened) {
+            Ok(Some(taken)) => taken,
             Ok(None) => return Ok(None),
             Err(problem) => return Err(Error { offset, problem }),
         };
-        let begin = self.begin;
         self.begin += taken.total();
         self.offset += taken.total() as u64;
-        let bytes = &self.buffer[begin..self.begin];
-        match taken {
-            Taken::Opening(opening) => {
-                self.opened = true;
-                Ok(Some(Item::Opening(opening)))
+        self.opened = true;
+        Ok(Some(Cut { taken, begin, offset }))
+    }
+
+    /// The kind of record that `cut` is, or none for an opening.
+    pub fn item_kind(&self, cut: &Cut) -> Option<Kind> {
+        match cut.taken {
+            Taken::Opening(_) => None,
+            Taken::Record { .. } => Some(Kind::of(self.buffer[cut.begin])),
+        }
+    }
+
+    /// The item that [`advance`](Self::advance) stepped over last.
+    pub fn item(&self, cut: Cut) -> Item<'_> {
+        match cut.taken {
+            Taken::Opening(opening) => Item::Opening(opening),
+            Taken::Record { head, total } => {
+                Item::Record(Raw { bytes: &self.buffer[cut.begin..cut.begin + total], head, offset: cut.offset })
             }
-            Taken::Record { head, .. } => Ok(Some(Item::Record(Raw { bytes, head, offset }))),
         }
     }
 
@@ -124,6 +143,15 @@ impl Splitter {
     }
 }
 
+/// Where an item lies in its splitter's buffer; good until the next bytes are read.
+#[derive(Debug)]
+pub struct Cut {
+    taken: Taken,
+    begin: usize,
+    offset: u64,
+}
+
+#[derive(Debug)]
 enum Taken {
     Opening(Opening),
     Record { head: usize, total: usize },
@@ -184,5 +212,6 @@ fn missing(left: &[u8]) -> usize {
     if left.len() < FIXED_LEN {
         return FIXED_LEN - left.len();
     }
-    wire::lengths(&left[..FIXED_LEN]).map_or(0, |(head, payload)| (FIXED_LEN + head + payload).saturating_sub(left.len()))
+    wire::lengths(&left[..FIXED_LEN])
+        .map_or(0, |(head, payload)| (FIXED_LEN + head + payload).saturating_sub(left.len()))
 }

@@ -34,6 +34,19 @@ pub enum Kind {
     Unknown(u8),
 }
 
+impl Kind {
+    pub(crate) const fn of(byte: u8) -> Self {
+        match byte {
+            b'F' => Self::Format,
+            b'A' => Self::Audio,
+            b'G' => Self::Gap,
+            b'E' => Self::Event,
+            b'Z' => Self::End,
+            other => Self::Unknown(other),
+        }
+    }
+}
+
 /// The optional times of a record, each on the stream's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Times {
@@ -268,14 +281,7 @@ impl<'a> Raw<'a> {
 
     /// The kind of record.
     pub fn kind(&self) -> Kind {
-        match self.bytes[0] {
-            b'F' => Kind::Format,
-            b'A' => Kind::Audio,
-            b'G' => Kind::Gap,
-            b'E' => Kind::Event,
-            b'Z' => Kind::End,
-            other => Kind::Unknown(other),
-        }
+        Kind::of(self.bytes[0])
     }
 
     pub(crate) fn head(&self) -> &'a [u8] {

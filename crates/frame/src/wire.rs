@@ -328,8 +328,8 @@ impl<'a> Raw<'a> {
         let mut fields = self.fields("Event", 8, 0)?;
         let timestamp = MediaTime(fields.u64());
         let times = Times::read(self.flags(), &mut fields);
-        let wire: WireEvent = serde_json::from_slice(self.json("Event")?)
-            .map_err(|error| Problem::Field("Event", error.to_string()))?;
+        let wire: WireEvent =
+            serde_json::from_slice(self.json("Event")?).map_err(|error| Problem::Field("Event", error.to_string()))?;
         Ok(Record::Event(Event { id: self.id(), timestamp, times, event: wire.event, details: wire.details }))
     }
 

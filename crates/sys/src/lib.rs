@@ -1,1 +1,6 @@
-//! The edge to the system.
+//! The edge between the pure crates and the system: clocks, pipes, waiting, sockets.
+
+mod clock;
+pub mod pipe;
+
+pub use clock::{Clock, monotonic_ns};

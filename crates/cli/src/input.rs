@@ -1,0 +1,249 @@
+//! Records from stdin.
+
+use std::collections::BTreeSet;
+
+use rustix::stdio::stdin;
+use vox_frame::{Cut, EndReason, Item, Kind, Opening, Problem, Raw, Record, Splitter, Stamp, StreamId};
+use vox_sys::{Clock, monotonic_ns, pipe};
+
+use crate::output::Flush;
+use crate::signals::{self, Wake};
+use crate::{Exit, Failure, NoOutput, warn};
+
+/// How long a stage with a stdin goes on after the first signal, in ns.
+const GRACE_NS: i64 = 1_000_000_000;
+
+/// The stream on stdin.
+pub struct Input {
+    splitter: Splitter,
+    clock: Clock,
+    open: BTreeSet<StreamId>,
+    ended: Option<Ended>,
+    broken: Option<Failure>,
+}
+
+/// What [`Input::next`] gives.
+#[derive(Debug)]
+pub enum Next<'a> {
+    /// A record.
+    Record(Raw<'a>),
+    /// The deadline came before a record did.
+    Deadline,
+    /// There will be no more records: finish, then ask [`Input::verdict`].
+    End(Ended),
+}
+
+/// How a stream came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Every stream had its End.
+    Complete,
+    /// The input ended at a record boundary, but a stream had no End.
+    Interrupted,
+    /// SIGINT or SIGTERM came; how the input ended after it does not matter.
+    Stopped,
+    /// The input is damaged or ends inside a record.
+    Broken,
+}
+
+impl Ended {
+    /// What to write into the End of a stream that had none.
+    pub const fn reason(self) -> EndReason {
+        match self {
+            Self::Complete => EndReason::Complete,
+            Self::Stopped => EndReason::Stopped,
+            Self::Interrupted | Self::Broken => EndReason::Interrupted,
+        }
+    }
+}
+
+impl Input {
+    /// Stdin as a stream of records.
+    ///
+    /// # Errors
+    /// When stdin is a terminal (2).
+    pub fn stdin() -> Result<Self, Failure> {
+        if pipe::is_terminal(stdin()) {
+            return Err(Failure::usage(
+                "stdin is a terminal: this stage reads a vox stream, as in `vox-capture talk.wav | …` (see --help)",
+            ));
+        }
+        Ok(Self { splitter: Splitter::new(), clock: Clock::own(), open: BTreeSet::new(), ended: None, broken: None })
+    }
+
+    /// Waits for the opening of the stream.
+    ///
+    /// # Errors
+    /// When stdin is no vox stream (3), or a signal came before it was one (a quiet 0).
+    pub fn open(&mut self) -> Result<Opening, Failure> {
+        loop {
+            if let Some(cut) = self.splitter.advance()? {
+                let Item::Opening(opening) = self.splitter.item(cut) else { continue };
+                self.clock = Clock::for_stream(&opening);
+                return Ok(opening);
+            }
+            match self.fill(None)? {
+                Fill::Bytes => {}
+                Fill::End if signals::stop_requested() => return Err(Failure::quiet(Exit::Done)),
+                Fill::End => self.splitter.finish()?,
+                Fill::Deadline | Fill::Grace => return Err(Failure::quiet(Exit::Done)),
+            }
+        }
+    }
+
+    /// The clock that the stream's stamps are on.
+    pub const fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// The next record, or that `deadline` has come, or that the stream has ended. Flushes `output` before it blocks.
+    ///
+    /// # Errors
+    /// Where stdin cannot be read (1), or what `output` says.
+    pub fn next(&mut self, deadline: Option<Stamp>, output: &mut impl Flush) -> Result<Next<'_>, Failure> {
+        let cut = match self.next_cut(deadline, output)? {
+            Step::Cut(cut) => cut,
+            Step::Deadline => return Ok(Next::Deadline),
+            Step::End(ended) => return Ok(Next::End(ended)),
+        };
+        let Item::Record(raw) = self.splitter.item(cut) else { return Ok(Next::Deadline) };
+        match raw.kind() {
+            Kind::Format => {
+                self.open.insert(raw.id());
+            }
+            Kind::End => {
+                self.open.remove(&raw.id());
+            }
+            Kind::Audio | Kind::Gap | Kind::Event | Kind::Unknown(_) => {}
+        }
+        Ok(Next::Record(raw))
+    }
+
+    /// As [`next`](Self::next), for sinks.
+    ///
+    /// # Errors
+    /// Where stdin cannot be read (1).
+    pub fn next_for_sink(&mut self, deadline: Option<Stamp>) -> Result<Next<'_>, Failure> {
+        self.next(deadline, &mut NoOutput)
+    }
+
+    /// What `raw` holds, or none where it is damaged: the stream then ends as [`Ended::Broken`].
+    pub fn parse_failed(&mut self, error: vox_frame::Error) -> Ended {
+        self.broken = Some(error.into());
+        self.ended = Some(Ended::Broken);
+        Ended::Broken
+    }
+
+    /// What the end means for the exit code, after all that had arrived was dealt with.
+    ///
+    /// # Errors
+    /// When the input is damaged or truncated, or was interrupted and `strict` is set (3).
+    pub fn verdict(&mut self, ended: Ended, strict: bool) -> Result<(), Failure> {
+        match ended {
+            Ended::Complete | Ended::Stopped => Ok(()),
+            Ended::Broken => Err(self.broken.take().unwrap_or_else(|| Failure::quiet(Exit::Input))),
+            Ended::Interrupted if strict => Err(Failure::input("the stream broke off without an End")),
+            Ended::Interrupted => {
+                warn("the stream broke off without an End");
+                Ok(())
+            }
+        }
+    }
+
+    fn next_cut(&mut self, deadline: Option<Stamp>, output: &mut impl Flush) -> Result<Step, Failure> {
+        if let Some(ended) = self.ended {
+            return Ok(Step::End(ended));
+        }
+        loop {
+            match self.splitter.advance() {
+                Ok(Some(cut)) => match self.splitter.item_kind(&cut) {
+                    // A magic in mid-stream only allows a check of the version, which the splitter has made.
+                    None => continue,
+                    Some(_) => return Ok(Step::Cut(cut)),
+                },
+                Ok(None) => {}
+                Err(error) => return Ok(Step::End(self.end_broken(error))),
+            }
+            if !self.input_is_ready() {
+                output.flush()?;
+            }
+            match self.fill(deadline.map(|deadline| self.clock.mono_ns(deadline)))? {
+                Fill::Bytes => {}
+                Fill::Deadline => return Ok(Step::Deadline),
+                Fill::Grace => return Ok(Step::End(self.end(Ended::Stopped))),
+                Fill::End => {
+                    let ended = match self.splitter.finish() {
+                        _ if signals::stop_requested() => self.end(Ended::Stopped),
+                        Err(error) => self.end_broken(error),
+                        Ok(()) if self.open.is_empty() => self.end(Ended::Complete),
+                        Ok(()) => self.end(Ended::Interrupted),
+                    };
+                    return Ok(Step::End(ended));
+                }
+            }
+        }
+    }
+
+    fn input_is_ready(&self) -> bool {
+        pipe::wait(&[stdin()], None, Some(0)).is_ok_and(|ready| ready.is_some())
+    }
+
+    fn end(&mut self, ended: Ended) -> Ended {
+        self.ended = Some(ended);
+        ended
+    }
+
+    fn end_broken(&mut self, error: vox_frame::Error) -> Ended {
+        // After Ctrl-C every stage of a pipeline ends at once: what broke off then is no news.
+        if signals::stop_requested() && matches!(error.problem, Problem::Truncated(_)) {
+            return self.end(Ended::Stopped);
+        }
+        self.broken = Some(error.into());
+        self.end(Ended::Broken)
+    }
+
+    fn fill(&mut self, deadline: Option<i64>) -> Result<Fill, Failure> {
+        loop {
+            let grace = signals::stop_noticed().map(|noticed| noticed + GRACE_NS);
+            let until = [deadline, grace].into_iter().flatten().min();
+            match signals::wait(Some(stdin()), until)? {
+                Wake::Readable(_) => match pipe::read(stdin(), self.splitter.space()) {
+                    Ok(0) => return Ok(Fill::End),
+                    Ok(read) => {
+                        self.splitter.commit(read);
+                        return Ok(Fill::Bytes);
+                    }
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(Failure::failed(format_args!("cannot read stdin: {error}"))),
+                },
+                Wake::Signal => {}
+                Wake::Deadline if grace.is_some_and(|grace| monotonic_ns() >= grace) => return Ok(Fill::Grace),
+                Wake::Deadline => return Ok(Fill::Deadline),
+            }
+        }
+    }
+}
+
+enum Step {
+    Cut(Cut),
+    Deadline,
+    End(Ended),
+}
+
+enum Fill {
+    Bytes,
+    End,
+    Deadline,
+    Grace,
+}
+
+/// Reads a record's fields, or marks the input as broken.
+impl Input {
+    /// Parses a record on the way through; a damaged one fails with its offset (3).
+    ///
+    /// # Errors
+    /// Where a field holds what it must not.
+    pub fn parse(raw: Raw<'_>) -> Result<Record<'_>, Failure> {
+        Ok(raw.parse()?)
+    }
+}

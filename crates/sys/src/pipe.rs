@@ -1,0 +1,83 @@
+//! Pipes and waiting: sizes, whole writes, and sleeping until something can be read or a deadline comes.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::monotonic_ns;
+
+/// The pipe size of a live stream, in bytes: one page, the smallest there is (a few tens of ms of PCM).
+pub const LIVE_PIPE: usize = 4096;
+
+/// The pipe size of a batch, in bytes: fewer switches between reader and writer.
+pub const BATCH_PIPE: usize = 1 << 20;
+
+/// Asks for a pipe of `bytes`; does nothing where `fd` is no pipe or the system refuses.
+pub fn set_size(fd: impl AsFd, bytes: usize) {
+    // Best effort: a pipe of another size only costs latency or speed, never correctness.
+    let _refused = rustix::pipe::fcntl_setpipe_size(fd, bytes);
+}
+
+/// Whether `fd` is a terminal.
+pub fn is_terminal(fd: impl AsFd) -> bool {
+    rustix::termios::isatty(fd)
+}
+
+/// Whether `fd` is a regular file.
+pub fn is_regular_file(fd: impl AsFd) -> bool {
+    rustix::fs::fstat(fd)
+        .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile)
+}
+
+/// Whether `fd` is a pipe.
+pub fn is_pipe(fd: impl AsFd) -> bool {
+    rustix::fs::fstat(fd)
+        .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo)
+}
+
+/// Reads what is there into `space`; 0 at the end of the input.
+///
+/// # Errors
+/// As the system says; `ErrorKind::Interrupted` when a signal came.
+pub fn read(fd: impl AsFd, space: &mut [u8]) -> io::Result<usize> {
+    Ok(rustix::io::read(fd, space)?)
+}
+
+/// Writes once; may write less than all.
+///
+/// # Errors
+/// As the system says.
+pub fn write(fd: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    Ok(rustix::io::write(fd, bytes)?)
+}
+
+/// Waits until one of `readable` can be read, or `writable` written, or the deadline (ns of CLOCK_MONOTONIC) has
+/// come. Says which of `readable` is ready, `Some(readable.len())` for `writable`, none for the deadline.
+///
+/// # Errors
+/// As `poll` says; a signal alone is not an error but looks like a deadline that came early.
+pub fn wait(
+    readable: &[BorrowedFd<'_>],
+    writable: Option<BorrowedFd<'_>>,
+    deadline: Option<i64>,
+) -> io::Result<Option<usize>> {
+    let mut fds: Vec<PollFd<'_>> = readable.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    fds.extend(writable.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::OUT)));
+    let timeout = deadline.map(|deadline| {
+        let left = deadline.saturating_sub(monotonic_ns()).max(0);
+        Timespec { tv_sec: left / 1_000_000_000, tv_nsec: left % 1_000_000_000 }
+    });
+    match poll(&mut fds, timeout.as_ref()) {
+        Ok(0) | Err(Errno::INTR) => Ok(None),
+        Ok(_) => Ok(fds.iter().position(|fd| !fd.revents().is_empty())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Lets deadlines of this thread be met exactly: the kernel otherwise joins wake-ups within 50 us.
+pub fn sharpen_timers() {
+    let slack = core::num::NonZeroU64::MIN;
+    let _refused = rustix::thread::set_current_timer_slack(Some(slack));
+}
