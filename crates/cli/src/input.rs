@@ -164,7 +164,7 @@ impl Input {
                 Ok(None) => {}
                 Err(error) => return Ok(Step::End(self.end_broken(error))),
             }
-            if !self.input_is_ready() {
+            if output.is_pending() && !self.input_is_ready() {
                 output.flush()?;
             }
             match self.fill(deadline.map(|deadline| self.clock.mono_ns(deadline)))? {

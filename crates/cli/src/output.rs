@@ -23,6 +23,9 @@ pub trait Flush {
     /// # Errors
     /// As the writer says.
     fn flush(&mut self) -> Result<(), Failure>;
+
+    /// Whether anything is buffered.
+    fn is_pending(&self) -> bool;
 }
 
 /// For sinks: there is nothing to flush.
@@ -31,6 +34,10 @@ pub struct NoOutput;
 impl Flush for NoOutput {
     fn flush(&mut self) -> Result<(), Failure> {
         Ok(())
+    }
+
+    fn is_pending(&self) -> bool {
+        false
     }
 }
 
@@ -207,6 +214,10 @@ impl Output {
 impl Flush for Output {
     fn flush(&mut self) -> Result<(), Failure> {
         Self::flush(self)
+    }
+
+    fn is_pending(&self) -> bool {
+        !self.buffer.is_empty()
     }
 }
 
