@@ -1,1 +1,9 @@
 //! Signal processing on PCM: resampling, remixing, placing streams on one timeline.
+//!
+//! Samples are `f32`, full scale ±1.0, channels interleaved; a *frame* is one sample of every channel.
+
+mod remix;
+mod resample;
+
+pub use remix::Remix;
+pub use resample::Resampler;
