@@ -70,3 +70,33 @@ fn boot_id() -> [u8; 16] {
         id
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_processes_of_one_boot_agree_on_every_stamp() {
+        let source = Clock::own();
+        let reader = Clock::for_stream(&source.opening());
+        let stamp = source.now();
+        assert_eq!(reader.mono_ns(stamp), source.mono_ns(stamp));
+    }
+
+    #[test]
+    fn a_stream_of_another_boot_gets_an_anchor_taken_here() {
+        let elsewhere = Opening::new(0, [7; 16]);
+        let reader = Clock::for_stream(&elsewhere);
+        assert!(reader.now().since(Clock::own().now()).abs() < 1_000_000_000);
+    }
+
+    #[test]
+    fn a_step_of_the_system_clock_between_source_and_reader_moves_no_stamp() {
+        let mut stepped = Clock::own().opening();
+        stepped.anchor += 3_600_000_000_000;
+        let reader = Clock::for_stream(&stepped);
+        let stamp = reader.from_mono(1_000);
+        assert_eq!(stamp.ns(), stepped.anchor + 1_000);
+        assert_eq!(reader.mono_ns(stamp), 1_000);
+    }
+}
