@@ -1,0 +1,143 @@
+//! WAV files and how one signal lies in another.
+
+use std::fs;
+use std::path::Path;
+
+/// 16-bit PCM, channels interleaved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wav {
+    /// Samples a second.
+    pub rate: u32,
+    /// Channels.
+    pub channels: u16,
+    /// Interleaved samples.
+    pub samples: Vec<i16>,
+}
+
+impl Wav {
+    /// Reads a 16-bit WAV file. The lengths in its headers must be right.
+    ///
+    /// # Panics
+    /// When it is none.
+    #[track_caller]
+    pub fn read(path: &Path) -> Self {
+        let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Self::parse(&bytes, &path.display().to_string())
+    }
+
+    /// As [`read`](Self::read), from memory.
+    #[track_caller]
+    pub fn parse(bytes: &[u8], name: &str) -> Self {
+        assert!(bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WAVE"), "{name} is no WAV file");
+        let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+        let u16_at = |at: usize| u16::from_le_bytes(bytes[at..at + 2].try_into().expect("two bytes"));
+        assert_eq!(u32_at(4) as usize + 8, bytes.len(), "{name}: the RIFF length is not the file's");
+        let (mut at, mut format) = (12, None);
+        while at + 8 <= bytes.len() {
+            let length = u32_at(at + 4) as usize;
+            match &bytes[at..at + 4] {
+                b"fmt " => format = Some((u32_at(at + 12), u16_at(at + 10), u16_at(at + 22))),
+                b"data" => {
+                    let (rate, channels, bits) = format.expect("fmt comes before data");
+                    assert_eq!(bits, 16, "{name}: bits a sample");
+                    assert!(at + 8 + length <= bytes.len(), "{name}: the data is shorter than its header says");
+                    return Self { rate, channels, samples: raw_samples(&bytes[at + 8..at + 8 + length]) };
+                }
+                _ => {}
+            }
+            at += 8 + length + length % 2;
+        }
+        panic!("{name} has no data");
+    }
+
+    /// Writes a 16-bit WAV file.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub fn write(&self, path: &Path) {
+        let data = self.samples.len() as u32 * 2;
+        let mut out = Vec::with_capacity(44 + data as usize);
+        out.extend_from_slice(b"RIFF");
+        out.extend_from_slice(&(36 + data).to_le_bytes());
+        out.extend_from_slice(b"WAVEfmt \x10\0\0\0\x01\0");
+        out.extend_from_slice(&self.channels.to_le_bytes());
+        out.extend_from_slice(&self.rate.to_le_bytes());
+        out.extend_from_slice(&(self.rate * u32::from(self.channels) * 2).to_le_bytes());
+        out.extend_from_slice(&(self.channels * 2).to_le_bytes());
+        out.extend_from_slice(b"\x10\0data");
+        out.extend_from_slice(&data.to_le_bytes());
+        out.extend(self.samples.iter().flat_map(|sample| sample.to_le_bytes()));
+        fs::write(path, out).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+
+    /// Samples of one channel.
+    pub const fn frames(&self) -> usize {
+        self.samples.len() / self.channels as usize
+    }
+
+    /// Its first channel.
+    pub fn left(&self) -> Vec<i16> {
+        self.samples.iter().copied().step_by(usize::from(self.channels)).collect()
+    }
+
+    /// Each sample through `codec`.
+    #[must_use]
+    pub fn through(&self, codec: fn(i16) -> i16) -> Self {
+        Self { samples: self.samples.iter().map(|&sample| codec(sample)).collect(), ..*self }
+    }
+}
+
+/// Raw s16le as samples.
+pub fn raw_samples(bytes: &[u8]) -> Vec<i16> {
+    bytes.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect()
+}
+
+/// Where `said` begins in `heard`, sample by sample equal to its end.
+pub fn locate(said: &[i16], heard: &[i16]) -> Option<usize> {
+    // The first stretch that is not silence makes the search quick.
+    let anchor = said.iter().position(|&sample| sample.unsigned_abs() > 64)?;
+    let needle = &said[anchor..said.len().min(anchor + 64)];
+    heard
+        .windows(needle.len())
+        .enumerate()
+        .filter(|(_, window)| *window == needle)
+        .filter_map(|(at, _)| at.checked_sub(anchor))
+        .find(|&at| heard[at..].starts_with(said))
+}
+
+/// How one signal lies in another.
+#[derive(Debug, Clone, Copy)]
+pub struct Alignment {
+    /// How many samples later it is heard than it was said.
+    pub lag: i64,
+    /// Normalised correlation at that lag, 1.0 for the same wave form.
+    pub correlation: f64,
+}
+
+/// The lag within ±`reach` samples at which two signals correlate best.
+pub fn align(said: &[i16], heard: &[i16], reach: i64) -> Alignment {
+    // A stretch of it finds the lag, the whole of it says how well it fits.
+    let loudest = (0..said.len().saturating_sub(24_000).max(1))
+        .step_by(4_000)
+        .max_by_key(|&at| said[at..].iter().take(24_000).map(|&s| i64::from(s) * i64::from(s)).sum::<i64>())
+        .unwrap_or(0);
+    let stretch = &said[loudest..said.len().min(loudest + 24_000)];
+    let score = |lag: i64| correlation(stretch, heard, lag + loudest as i64);
+    let coarse = (-reach..=reach).max_by(|&a, &b| score(a).total_cmp(&score(b))).unwrap_or(0);
+    Alignment { lag: coarse, correlation: correlation(said, heard, coarse) }
+}
+
+/// Normalised correlation of `said` with `heard` from `lag` on; what reaches beyond either counts as silence.
+fn correlation(said: &[i16], heard: &[i16], lag: i64) -> f64 {
+    let skip = (-lag).max(0) as usize;
+    let start = lag.max(0) as usize;
+    let (Some(said), Some(heard)) = (said.get(skip..), heard.get(start..)) else { return 0.0 };
+    let (mut product, mut said_power, mut heard_power) = (0i64, 0i64, 0i64);
+    for (&a, &b) in said.iter().zip(heard) {
+        let (a, b) = (i64::from(a), i64::from(b));
+        product += a * b;
+        said_power += a * a;
+        heard_power += b * b;
+    }
+    product as f64 / ((said_power as f64 * heard_power as f64).sqrt() + 1.0)
+}

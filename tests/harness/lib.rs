@@ -1,0 +1,19 @@
+//! What the end-to-end tests share: shell pipelines of the real binaries, speech, ports, and ways to compare audio.
+//!
+//! The binaries are those beside the test executable (`target/debug` or `target/release`), so build the workspace
+//! first; `scripts/test` does. The peers (ffmpeg, GStreamer, …) are what `scripts/setup` installs: a missing one is a
+//! failure, not a skip.
+
+mod audio;
+mod g711;
+mod net;
+mod records;
+mod shell;
+mod speech;
+
+pub use audio::{Alignment, Wav, align, locate, raw_samples};
+pub use g711::{alaw, ulaw};
+pub use net::{await_udp, free_port, udp_is_bound};
+pub use records::{Entry, read_entries, read_vox};
+pub use shell::{Outcome, Running, Scratch, Shell, await_until, need, signal};
+pub use speech::{Speech, speech};
