@@ -13,7 +13,7 @@ pub mod value;
 
 pub use failure::{Exit, Failure, note, warn};
 pub use input::{Ended, Input, Next};
-pub use output::{Flush, NoOutput, Output};
+pub use output::{Flush, NoOutput, Output, print};
 pub use signals::{Wake, stop_requested, wait, wait_any};
 pub use stats::StatsFile;
 pub use streams::Streams;

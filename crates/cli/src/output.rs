@@ -221,6 +221,23 @@ impl Flush for Output {
     }
 }
 
+/// Prints text for people on stdout, for the few programs whose answer is not a stream.
+///
+/// # Errors
+/// When stdout cannot be written (1), or its reader went away (a quiet 0).
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        match pipe::write(stdout(), rest) {
+            Ok(written) => rest = &rest[written..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Err(Failure::quiet(Exit::Done)),
+            Err(error) => return Err(Failure::failed(format_args!("cannot write stdout: {error}"))),
+        }
+    }
+    Ok(())
+}
+
 /// Waits until stdout takes bytes; after a signal not longer than a reader may be stuck.
 fn wait_for_reader() -> Result<(), Failure> {
     loop {
