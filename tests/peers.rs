@@ -1,1 +1,335 @@
-//! Placeholder.
+//! Calls with other people's programs: ffmpeg, GStreamer, trx. What was sent is what was heard, counted in samples.
+
+use std::fs;
+use std::time::Duration;
+
+use vox_e2e::{
+    Running, Scratch, Speech, Wav, alaw, align, await_udp, await_until, free_port, locate, need, raw_samples, speech,
+    ulaw,
+};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A codec as each side calls it.
+struct Call {
+    /// `vox-encode` and its options.
+    encode: &'static str,
+    /// RTP payload type.
+    payload_type: u8,
+    /// For `vox-recv --map`.
+    map: &'static str,
+    /// ffmpeg's encoder and options.
+    ffmpeg: &'static str,
+    /// GStreamer: encoder and payloader.
+    gst_send: &'static str,
+    /// GStreamer: caps, depayloader and decoder.
+    gst_recv: &'static str,
+    /// Speech of 2 s.
+    speech: Speech,
+    /// What a sample sounds like behind the codec, or none where only the wave form is kept.
+    exact: Option<fn(i16) -> i16>,
+}
+
+const PCMU: Call = Call {
+    encode: "pcmu",
+    payload_type: 0,
+    map: "0=pcmu/8000",
+    ffmpeg: "-c:a pcm_mulaw",
+    gst_send: "mulawenc ! rtppcmupay min-ptime=20000000 max-ptime=20000000",
+    gst_recv: "application/x-rtp,media=audio,clock-rate=8000,encoding-name=PCMU,payload=0:rtppcmudepay ! mulawdec",
+    speech: Speech::mono(8_000, 16_000),
+    exact: Some(ulaw),
+};
+
+const PCMA: Call = Call {
+    encode: "pcma",
+    payload_type: 8,
+    map: "8=pcma/8000",
+    ffmpeg: "-c:a pcm_alaw",
+    gst_send: "alawenc ! rtppcmapay min-ptime=20000000 max-ptime=20000000",
+    gst_recv: "application/x-rtp,media=audio,clock-rate=8000,encoding-name=PCMA,payload=8:rtppcmadepay ! alawdec",
+    speech: Speech::mono(8_000, 16_000),
+    exact: Some(alaw),
+};
+
+const L16: Call = Call {
+    encode: "l16",
+    payload_type: 10,
+    map: "10=L16/44100/2",
+    ffmpeg: "-c:a pcm_s16be",
+    gst_send: "audioconvert ! audio/x-raw,format=S16BE ! rtpL16pay pt=10",
+    gst_recv: "application/x-rtp,media=audio,clock-rate=44100,encoding-name=L16,encoding-params=(string)2,channels=2,payload=10:rtpL16depay ! audioconvert ! audio/x-raw,format=S16LE",
+    speech: Speech::stereo(44_100, 88_200),
+    exact: Some(|sample| sample),
+};
+
+const OPUS: Call = Call {
+    encode: "opus --bitrate 64k",
+    payload_type: 97,
+    map: "97=opus/48000/2",
+    ffmpeg: "-c:a libopus -b:a 64k -frame_duration 20",
+    gst_send: "opusenc frame-size=20 bitrate=64000 ! rtpopuspay pt=97",
+    gst_recv: "application/x-rtp,media=audio,clock-rate=48000,encoding-name=OPUS,payload=97:rtpopusdepay ! opusdec ! audio/x-raw,rate=48000,channels=1",
+    speech: Speech::mono(48_000, 96_000),
+    exact: None,
+};
+
+#[test]
+fn pcmu_goes_from_vox_to_ffmpeg() {
+    vox_to_ffmpeg("pcmu", &PCMU);
+}
+
+#[test]
+fn pcma_goes_from_vox_to_ffmpeg() {
+    vox_to_ffmpeg("pcma", &PCMA);
+}
+
+#[test]
+fn l16_in_stereo_goes_from_vox_to_ffmpeg() {
+    vox_to_ffmpeg("l16", &L16);
+}
+
+#[test]
+fn opus_goes_from_vox_to_ffmpeg() {
+    vox_to_ffmpeg("opus", &OPUS);
+}
+
+/// ffmpeg learns what comes from the description that vox-send writes.
+fn vox_to_ffmpeg(name: &str, call: &Call) {
+    need(&["ffmpeg"]);
+    let scratch = Scratch::new(&format!("vox-ffmpeg-{name}"));
+    let said = speech(&scratch, "said.wav", call.speech);
+    let port = free_port();
+    let send = format!("vox-send --payload-type {} --sdp call.sdp 127.0.0.1:{port}", call.payload_type);
+    let source = format!("--duration 0.02 | vox-encode {} | {send}", call.encode);
+    // The description is there before the call: what is sent to nobody with it is lost.
+    scratch.run(&format!("vox-capture said.wav {source}")).succeeded_silently();
+    let channels = call.speech.channels;
+    let receiver = scratch.spawn(&format!(
+        "ffmpeg -nostdin -v error -protocol_whitelist file,udp,rtp -i call.sdp -ac {channels} -f s16le -flush_packets 1 heard.raw"
+    ));
+    await_udp(port);
+    scratch.run(&format!("vox-capture said.wav | vox-encode {} | {send}", call.encode)).succeeded_silently();
+    await_raw(&scratch, &receiver, &said);
+    drop(receiver);
+    arrived(&said, &raw(&scratch), call, call.exact);
+}
+
+#[test]
+fn pcmu_goes_from_ffmpeg_to_vox() {
+    ffmpeg_to_vox("pcmu", &PCMU);
+}
+
+#[test]
+fn pcma_goes_from_ffmpeg_to_vox() {
+    ffmpeg_to_vox("pcma", &PCMA);
+}
+
+#[test]
+fn l16_in_stereo_goes_from_ffmpeg_to_vox() {
+    ffmpeg_to_vox("l16", &L16);
+}
+
+#[test]
+fn opus_goes_from_ffmpeg_to_vox() {
+    ffmpeg_to_vox("opus", &OPUS);
+}
+
+/// vox-recv learns what comes from the description that ffmpeg writes. ffmpeg sends in bursts.
+fn ffmpeg_to_vox(name: &str, call: &Call) {
+    need(&["ffmpeg"]);
+    let scratch = Scratch::new(&format!("ffmpeg-vox-{name}"));
+    let said = speech(&scratch, "said.wav", call.speech);
+    let port = free_port();
+    let (coder, payload_type) = (call.ffmpeg, call.payload_type);
+    let send = |limit: &str| {
+        format!(
+            "ffmpeg -nostdin -v error -re -i said.wav {limit} {coder} -payload_type {payload_type} -sdp_file call.sdp \
+             -f rtp 'rtp://127.0.0.1:{port}?pkt_size=1200' >/dev/null"
+        )
+    };
+    scratch.run(&send("-t 0.02")).succeeded();
+    let receiver =
+        scratch.spawn("vox-recv --sdp call.sdp --idle-timeout 3s | vox-jitter --delay 500 | vox-play heard.wav");
+    await_udp(port);
+    scratch.run(&send("")).succeeded();
+    receiver.wait(LIMIT).succeeded();
+    // Its G.711 encoders do not follow the ITU in every sample: what they make is asked of ffmpeg itself.
+    let said = match call.exact {
+        Some(_) => {
+            let through = format!("ffmpeg -nostdin -v error -i said.wav {coder} coded.wav");
+            scratch
+                .run(&format!("{through} && ffmpeg -nostdin -v error -i coded.wav -c:a pcm_s16le -f s16le coded.raw"));
+            let coded = if name == "l16" { said.samples.clone() } else { samples(&scratch, "coded.raw") };
+            Wav { samples: coded, ..said }
+        }
+        None => said,
+    };
+    let heard = Wav::read(&scratch.path("heard.wav"));
+    arrived(&said, &heard, call, call.exact.map(|_| -> fn(i16) -> i16 { |sample| sample }));
+}
+
+#[test]
+fn pcmu_goes_from_vox_to_gstreamer() {
+    vox_to_gstreamer("pcmu", &PCMU);
+}
+
+#[test]
+fn pcma_goes_from_vox_to_gstreamer() {
+    vox_to_gstreamer("pcma", &PCMA);
+}
+
+#[test]
+fn l16_in_stereo_goes_from_vox_to_gstreamer() {
+    vox_to_gstreamer("l16", &L16);
+}
+
+#[test]
+fn opus_goes_from_vox_to_gstreamer() {
+    vox_to_gstreamer("opus", &OPUS);
+}
+
+fn vox_to_gstreamer(name: &str, call: &Call) {
+    need(&["gst-launch-1.0"]);
+    let scratch = Scratch::new(&format!("vox-gst-{name}"));
+    let said = speech(&scratch, "said.wav", call.speech);
+    let port = free_port();
+    let (caps, decode) = call.gst_recv.split_once(':').expect("caps and elements");
+    let receiver = scratch.spawn(&format!(
+        "gst-launch-1.0 -q udpsrc address=127.0.0.1 port={port} caps='{caps}' ! rtpjitterbuffer latency=100 ! {decode} \
+         ! filesink location=heard.raw buffer-mode=unbuffered"
+    ));
+    await_udp(port);
+    let send = format!("vox-send --payload-type {} 127.0.0.1:{port}", call.payload_type);
+    scratch.run(&format!("vox-capture said.wav | vox-encode {} | {send}", call.encode)).succeeded_silently();
+    await_raw(&scratch, &receiver, &said);
+    drop(receiver);
+    arrived(&said, &raw(&scratch), call, call.exact);
+}
+
+#[test]
+fn pcmu_goes_from_gstreamer_to_vox() {
+    gstreamer_to_vox("pcmu", &PCMU);
+}
+
+#[test]
+fn pcma_goes_from_gstreamer_to_vox() {
+    gstreamer_to_vox("pcma", &PCMA);
+}
+
+#[test]
+fn l16_in_stereo_goes_from_gstreamer_to_vox() {
+    gstreamer_to_vox("l16", &L16);
+}
+
+#[test]
+fn opus_goes_from_gstreamer_to_vox() {
+    gstreamer_to_vox("opus", &OPUS);
+}
+
+fn gstreamer_to_vox(name: &str, call: &Call) {
+    need(&["gst-launch-1.0"]);
+    let scratch = Scratch::new(&format!("gst-vox-{name}"));
+    let said = speech(&scratch, "said.wav", call.speech);
+    let port = free_port();
+    let receiver = scratch
+        .spawn(&format!("vox-recv :{port} --map {} --idle-timeout 3s | vox-jitter | vox-play heard.wav", call.map));
+    await_udp(port);
+    let source = "gst-launch-1.0 -q filesrc location=said.wav ! wavparse";
+    scratch.run(&format!("{source} ! {} ! udpsink host=127.0.0.1 port={port}", call.gst_send)).succeeded();
+    receiver.wait(LIMIT).succeeded();
+    // Its G.711 encoders are asked as ffmpeg's are.
+    let said = match call.gst_send.split_once(" ! rtppcm") {
+        Some((encoder, _)) => {
+            let decoder = call.gst_recv.rsplit(" ! ").next().expect("a decoder");
+            scratch.run(&format!("{source} ! {encoder} ! {decoder} ! filesink location=coded.raw")).succeeded();
+            Wav { samples: samples(&scratch, "coded.raw"), ..said }
+        }
+        None => said,
+    };
+    let heard = Wav::read(&scratch.path("heard.wav"));
+    arrived(&said, &heard, call, call.exact.map(|_| -> fn(i16) -> i16 { |sample| sample }));
+}
+
+#[test]
+fn a_multicast_group_is_heard_by_two() {
+    let scratch = Scratch::new("multicast");
+    let said = speech(&scratch, "said.wav", PCMU.speech);
+    let port = free_port();
+    let group = format!("239.255.{}.{}:{port}", port >> 8 & 0xff, port & 0xff);
+    let listen = |name: &str| {
+        scratch.spawn(&format!("vox-recv {group} --interface lo --idle-timeout 2s | vox-jitter | vox-play {name}"))
+    };
+    let first = listen("first.wav");
+    let second = listen("second.wav");
+    for receiver in [&first, &second] {
+        await_member(receiver, port);
+    }
+    scratch
+        .run(&format!("vox-capture said.wav | vox-encode pcmu | vox-send {group} --interface lo --ttl 1"))
+        .succeeded_silently();
+    first.wait(LIMIT).succeeded();
+    second.wait(LIMIT).succeeded();
+    for name in ["first.wav", "second.wav"] {
+        assert_eq!(Wav::read(&scratch.path(name)).samples, said.through(ulaw).samples, "{name}");
+    }
+}
+
+/// Waits until this receiver has its own socket on the port.
+#[track_caller]
+fn await_member(receiver: &Running, port: u16) {
+    let pid = receiver.pid_of("vox-recv").as_raw_nonzero();
+    let sockets = || -> Option<bool> {
+        let wanted = format!(":{port:04X}");
+        let table = fs::read_to_string("/proc/net/udp").ok()?;
+        let inodes: Vec<String> = table
+            .lines()
+            .filter(|line| line.split_whitespace().nth(1).is_some_and(|local| local.ends_with(&wanted)))
+            .filter_map(|line| line.split_whitespace().nth(9).map(|inode| format!("socket:[{inode}]")))
+            .collect();
+        let files = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
+        let links = files.filter_map(|entry| fs::read_link(entry.path()).ok());
+        Some(links.into_iter().any(|link| inodes.iter().any(|inode| link.to_str() == Some(inode))))
+    };
+    assert!(
+        await_until(Duration::from_secs(10), || sockets() == Some(true)),
+        "no socket on {port}: {}",
+        receiver.stderr()
+    );
+}
+
+/// What a peer wrote.
+fn raw(scratch: &Scratch) -> Wav {
+    Wav { rate: 0, channels: 0, samples: samples(scratch, "heard.raw") }
+}
+
+fn samples(scratch: &Scratch, name: &str) -> Vec<i16> {
+    raw_samples(&fs::read(scratch.path(name)).expect("the peer has written"))
+}
+
+/// Waits until a peer has written as many samples as were said: peers do not know when a call ends.
+#[track_caller]
+fn await_raw(scratch: &Scratch, receiver: &Running, said: &Wav) {
+    let size = || fs::metadata(scratch.path("heard.raw")).map_or(0, |meta| meta.len() as usize / 2);
+    let whole = await_until(Duration::from_secs(8), || size() >= said.samples.len());
+    assert!(whole, "{} of {} samples arrive\n{}", size(), said.samples.len(), receiver.stderr());
+}
+
+/// Exact codecs: every sample, at the beginning. Opus: the wave form, not before it was said and not much later.
+#[track_caller]
+fn arrived(said: &Wav, heard: &Wav, call: &Call, exact: Option<fn(i16) -> i16>) {
+    if let Some(codec) = exact {
+        let said = said.through(codec);
+        let at = locate(&said.samples, &heard.samples);
+        assert!(at.is_some(), "what was said is not among the {} samples heard", heard.samples.len());
+        // A player's timeline may begin earlier, but nothing may be heard before the call or after it.
+        let extra = heard.samples.len() - said.samples.len();
+        assert!(extra < 2 * said.channels as usize * 960, "{extra} samples more than were said");
+    } else {
+        let channels = usize::from(heard.channels.max(1));
+        let heard: Vec<i16> = heard.samples.iter().copied().step_by(channels).collect();
+        let alignment = align(&said.samples, &heard, 3_000);
+        assert!(alignment.correlation > 0.9, "{}: {alignment:?}", call.encode);
+        assert!((0..=1_500).contains(&alignment.lag), "{}: {alignment:?}", call.encode);
+    }
+}
