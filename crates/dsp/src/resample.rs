@@ -211,8 +211,9 @@ mod tests {
                 .iter()
                 .zip(&expected[edge..])
                 .fold(0.0_f32, |worst, (a, b)| worst.max((a - b).abs()));
-            // An odd pair of rates may lie half an output frame beside its place.
-            let limit = if from == 44_101 { 0.02 } else { 1e-3 };
+            // rubato places a frame up to 1/128 of an input frame early; an odd pair of rates may lie half an output
+            // frame beside its place.
+            let limit = if from == 44_101 { 0.02 } else { 3e-3 };
             assert!(error < limit, "error {error} from {from} to {to}");
         }
     }
