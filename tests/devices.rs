@@ -1,1 +1,190 @@
-//! A sound card that is none: a click said into PulseAudio's null sink comes back, once, at a stable delay.
+//! A sound card that is none: clicks played into PulseAudio's null sink come back, each once, at a stable delay.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use vox_e2e::{Running, Scratch, Speech, Wav, align, await_udp, await_until, free_port, need, raw_samples, speech};
+
+const RATE: usize = 48_000;
+/// Clicks a second apart.
+const CLICKS: usize = 8;
+
+#[test]
+fn a_click_that_is_said_is_heard_once_at_a_stable_delay() {
+    let scratch = Scratch::new("clicks");
+    let card = Card::insert(&scratch);
+    clicks().write(&scratch.path("clicks.wav"));
+    let environment = &card.environment;
+    let wire = scratch.spawn(&format!(
+        "{environment}\nPULSE_SOURCE=micsrc vox-capture --rate 48000 --channels 1 | PULSE_SINK=spk vox-play"
+    ));
+    let tape = Tape::start(&scratch, &card);
+    let mut speaker = scratch.spawn(&format!("{environment}\nexec paplay -d mic clicks.wav"));
+    let spoken = await_until(Duration::from_secs(20), || speaker.has_ended());
+    assert!(spoken, "{}", speaker.stderr());
+    tape.roll_on();
+    wire.interrupt();
+    wire.wait(Duration::from_secs(3)).succeeded();
+    let both = tape.stop();
+    let said = onsets(&both, 0);
+    let heard = onsets(&both, 1);
+    assert_eq!(said.len(), CLICKS, "clicks said, at {said:?}");
+    assert_eq!(heard.len(), CLICKS, "each click is heard once; said at {said:?}, heard at {heard:?}");
+    let delays: Vec<f64> =
+        said.iter().zip(&heard).map(|(said, heard)| (*heard as f64 - *said as f64) / 48.0).collect();
+    // The first click may still find a player that starts.
+    let stable = &delays[1..];
+    let (least, most) = stable.iter().fold((f64::MAX, f64::MIN), |(l, m), &delay| (l.min(delay), m.max(delay)));
+    assert!(least > 0.0 && most < 300.0, "delays in ms: {delays:?}");
+    assert!(most - least < 20.0, "delays in ms: {delays:?}");
+}
+
+#[test]
+fn devices_are_listed() {
+    let scratch = Scratch::new("list-devices");
+    let card = Card::insert(&scratch);
+    let list = scratch.run(&format!("{}\nvox-capture --list-devices", card.environment)).succeeded();
+    assert!(list.text().contains("default") || list.text().contains("pulse"), "{}", list.text());
+}
+
+#[test]
+fn opus_goes_from_vox_to_trx() {
+    need(&["trx-rx"]);
+    let scratch = Scratch::new("vox-trx");
+    let card = Card::insert(&scratch);
+    let said = speech(&scratch, "said.wav", Speech::mono(48_000, 96_000));
+    let port = free_port();
+    let environment = &card.environment;
+    let _trx = scratch.spawn(&format!("{environment}\nPULSE_SINK=spk exec trx-rx -d pulse -h 127.0.0.1 -p {port} -c 1"));
+    await_udp(port);
+    let tape = Tape::start(&scratch, &card);
+    scratch
+        .run(&format!(
+            "vox-capture said.wav | vox-encode opus --bitrate 64k | vox-send --map 0=opus/8000 127.0.0.1:{port}"
+        ))
+        .succeeded_silently();
+    tape.roll_on();
+    let heard: Vec<i16> = tape.stop().iter().copied().skip(1).step_by(2).collect();
+    is_heard(&said.samples, &heard);
+}
+
+#[test]
+fn opus_goes_from_trx_to_vox() {
+    need(&["trx-tx", "paplay"]);
+    let scratch = Scratch::new("trx-vox");
+    let card = Card::insert(&scratch);
+    let said = speech(&scratch, "said.wav", Speech::mono(48_000, 96_000));
+    let port = free_port();
+    let environment = &card.environment;
+    let receiver =
+        scratch.spawn(&format!("vox-recv :{port} --map 0=opus/8000 | vox-jitter | vox-play heard.wav"));
+    await_udp(port);
+    let trx = scratch.spawn(&format!(
+        "{environment}\nPULSE_SOURCE=micsrc exec trx-tx -d pulse -h 127.0.0.1 -p {port} -c 1 -b 64"
+    ));
+    let size = || fs::metadata(scratch.path("heard.wav")).map_or(0, |meta| meta.len());
+    assert!(await_until(Duration::from_secs(10), || size() > 20_000), "trx is heard: {}", trx.stderr());
+    scratch.run(&format!("{environment}\npaplay -d mic said.wav")).succeeded();
+    let end = size() + RATE as u64;
+    assert!(await_until(Duration::from_secs(10), || size() > end), "trx is heard on");
+    receiver.interrupt();
+    receiver.wait(Duration::from_secs(3)).succeeded();
+    drop(trx);
+    is_heard(&said.samples, &Wav::read(&scratch.path("heard.wav")).left());
+}
+
+/// The speech is somewhere in what was heard.
+#[track_caller]
+fn is_heard(said: &[i16], heard: &[i16]) {
+    let onset = |samples: &[i16]| samples.iter().position(|sample| sample.unsigned_abs() > 1_500).unwrap_or(0);
+    let from = onset(heard).saturating_sub(onset(said));
+    let alignment = align(said, &heard[from..], 4_000);
+    assert!(alignment.correlation > 0.8, "{alignment:?} in {} samples from {from}", heard.len());
+}
+
+/// A recording of both sides of the card: left what was said, right what was heard.
+struct Tape<'a> {
+    scratch: &'a Scratch,
+    parec: Running,
+}
+
+impl<'a> Tape<'a> {
+    fn start(scratch: &'a Scratch, card: &Card) -> Self {
+        let parec = scratch.spawn(&format!(
+            "{}\nexec parec -d bus.monitor --raw --rate=48000 --channels=2 --format=s16le >both.raw",
+            card.environment
+        ));
+        let tape = Self { scratch, parec };
+        assert!(await_until(Duration::from_secs(10), || tape.size() > 96_000), "{}", tape.parec.stderr());
+        tape
+    }
+
+    fn size(&self) -> u64 {
+        fs::metadata(self.scratch.path("both.raw")).map_or(0, |meta| meta.len())
+    }
+
+    /// A second more.
+    #[track_caller]
+    fn roll_on(&self) {
+        let end = self.size() + 4 * RATE as u64;
+        assert!(await_until(Duration::from_secs(10), || self.size() > end), "the tape stands still");
+    }
+
+    fn stop(self) -> Vec<i16> {
+        drop(self.parec);
+        raw_samples(&fs::read(self.scratch.path("both.raw")).expect("a tape"))
+    }
+}
+
+/// PulseAudio with null sinks, as `rig/pulse-up` starts it; stopped when dropped.
+struct Card {
+    /// Shell lines that make programs use it.
+    environment: String,
+    dir: PathBuf,
+}
+
+impl Card {
+    fn insert(scratch: &Scratch) -> Self {
+        need(&["pulseaudio", "pactl", "parec", "paplay"]);
+        let rig = Path::new(env!("CARGO_MANIFEST_DIR")).join("rig/pulse-up");
+        let dir = scratch.path("card");
+        let up = scratch.run(&format!("{} {}", rig.display(), dir.display()));
+        let card = Self { environment: up.text(), dir };
+        up.succeeded();
+        card
+    }
+}
+
+impl Drop for Card {
+    fn drop(&mut self) {
+        let pids = fs::read_to_string(self.dir.join("pids")).unwrap_or_default();
+        for pid in pids.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
+            let _gone = kill_process(pid, Signal::TERM);
+        }
+    }
+}
+
+/// A second of silence, then clicks of 4 ms at 1 kHz, a second apart.
+fn clicks() -> Wav {
+    let mut samples = vec![0; RATE * (CLICKS + 1)];
+    for click in 1..=CLICKS {
+        for (step, sample) in samples[click * RATE..].iter_mut().take(192).enumerate() {
+            *sample = ((step as f64 * std::f64::consts::TAU / 48.0).cos() * 20_000.0) as i16;
+        }
+    }
+    Wav { rate: RATE as u32, channels: 1, samples }
+}
+
+/// Where clicks begin in one side of a stereo tape.
+fn onsets(tape: &[i16], side: usize) -> Vec<usize> {
+    let mut onsets: Vec<usize> = Vec::new();
+    for (at, sample) in tape.iter().skip(side).step_by(2).enumerate() {
+        let rests = onsets.last().is_none_or(|last| at - last > RATE / 50);
+        if sample.unsigned_abs() > 6_000 && rests {
+            onsets.push(at);
+        }
+    }
+    onsets
+}
