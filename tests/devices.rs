@@ -32,8 +32,7 @@ fn a_click_that_is_said_is_heard_once_at_a_stable_delay() {
     let heard = onsets(&both, 1);
     assert_eq!(said.len(), CLICKS, "clicks said, at {said:?}");
     assert_eq!(heard.len(), CLICKS, "each click is heard once; said at {said:?}, heard at {heard:?}");
-    let delays: Vec<f64> =
-        said.iter().zip(&heard).map(|(said, heard)| (*heard as f64 - *said as f64) / 48.0).collect();
+    let delays: Vec<f64> = said.iter().zip(&heard).map(|(said, heard)| (*heard as f64 - *said as f64) / 48.0).collect();
     // The first click may still find a player that starts.
     let stable = &delays[1..];
     let (least, most) = stable.iter().fold((f64::MAX, f64::MIN), |(l, m), &delay| (l.min(delay), m.max(delay)));
@@ -57,7 +56,8 @@ fn opus_goes_from_vox_to_trx() {
     let said = speech(&scratch, "said.wav", Speech::mono(48_000, 96_000));
     let port = free_port();
     let environment = &card.environment;
-    let _trx = scratch.spawn(&format!("{environment}\nPULSE_SINK=spk exec trx-rx -d pulse -h 127.0.0.1 -p {port} -c 1"));
+    let _trx =
+        scratch.spawn(&format!("{environment}\nPULSE_SINK=spk exec trx-rx -d pulse -h 127.0.0.1 -p {port} -c 1"));
     await_udp(port);
     let tape = Tape::start(&scratch, &card);
     scratch
@@ -78,12 +78,10 @@ fn opus_goes_from_trx_to_vox() {
     let said = speech(&scratch, "said.wav", Speech::mono(48_000, 96_000));
     let port = free_port();
     let environment = &card.environment;
-    let receiver =
-        scratch.spawn(&format!("vox-recv :{port} --map 0=opus/8000 | vox-jitter | vox-play heard.wav"));
+    let receiver = scratch.spawn(&format!("vox-recv :{port} --map 0=opus/8000 | vox-jitter | vox-play heard.wav"));
     await_udp(port);
-    let trx = scratch.spawn(&format!(
-        "{environment}\nPULSE_SOURCE=micsrc exec trx-tx -d pulse -h 127.0.0.1 -p {port} -c 1 -b 64"
-    ));
+    let trx = scratch
+        .spawn(&format!("{environment}\nPULSE_SOURCE=micsrc exec trx-tx -d pulse -h 127.0.0.1 -p {port} -c 1 -b 64"));
     let size = || fs::metadata(scratch.path("heard.wav")).map_or(0, |meta| meta.len());
     assert!(await_until(Duration::from_secs(10), || size() > 20_000), "trx is heard: {}", trx.stderr());
     scratch.run(&format!("{environment}\npaplay -d mic said.wav")).succeeded();
