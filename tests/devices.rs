@@ -148,7 +148,8 @@ impl Card {
         need(&["pulseaudio", "pactl", "parec", "paplay"]);
         let rig = Path::new(env!("CARGO_MANIFEST_DIR")).join("rig/pulse-up");
         let dir = scratch.path("card");
-        let up = scratch.run(&format!("{} {}", rig.display(), dir.display()));
+        // A session of its own: what the rig leaves running outlives the script.
+        let up = scratch.run(&format!("setsid --wait {} {}", rig.display(), dir.display()));
         let card = Self { environment: up.text(), dir };
         up.succeeded();
         card
