@@ -4,6 +4,8 @@
 
 mod remix;
 mod resample;
+mod timeline;
 
 pub use remix::Remix;
 pub use resample::Resampler;
+pub use timeline::{Late, Timeline};

@@ -54,6 +54,11 @@ impl Resampler {
         self.filter.is_none()
     }
 
+    /// Frames that are still to come out for what was taken in; may be negative by a frame.
+    pub fn pending(&self) -> i64 {
+        self.from.convert(self.taken, self.to).cast_signed().wrapping_sub(self.given.cast_signed())
+    }
+
     /// Takes whole frames and appends what can be computed so far to `out`.
     pub fn process(&mut self, input: &[f32], out: &mut Vec<f32>) {
         self.taken += (input.len() / self.channels) as u64;
