@@ -1,0 +1,58 @@
+//! Counters, named as in W3C webrtc-stats where it has a name.
+
+use vox_frame::{Rate, Stamp};
+
+/// What has happened so far; every counter only grows, but for `packets_lost`.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Stats {
+    /// `packetsReceived`: packets that came in, duplicates and padding included.
+    pub packets_received: u64,
+    /// `bytesReceived`: their payload bytes.
+    pub bytes_received: u64,
+    /// `packetsLost`: packets that a gap was released for and that did not come after it.
+    pub packets_lost: u64,
+    /// `packetsDiscarded`: packets that came too late, or that there was no room or no time for.
+    pub packets_discarded: u64,
+    /// Those of them that came after their time.
+    pub packets_late: u64,
+    /// Those of them that a full buffer refused.
+    pub packets_overflowed: u64,
+    /// Packets that had come before.
+    pub packets_duplicated: u64,
+    /// Packets without audio.
+    pub packets_padding: u64,
+    /// `jitterBufferEmittedCount`: ticks of audio released.
+    pub jitter_buffer_emitted_count: u64,
+    /// `jitterBufferDelay`, as the sum over those ticks of the nanoseconds that they were held.
+    pub jitter_buffer_delay_ns: u128,
+    /// Ticks of gaps released, silence aside.
+    pub gap_ticks: u64,
+    /// Ticks of silence released.
+    pub silent_ticks: u64,
+    /// Gaps released, silence aside.
+    pub gaps: u64,
+    /// How often the line from media time to playout time was moved.
+    pub resyncs: u64,
+    /// How often the buffer ran empty while it played (half-full rule).
+    pub underflows: u64,
+    /// `jitter`: interarrival jitter (RFC 3550, section 6.4.1 and A.8), in nanoseconds.
+    pub jitter_ns: f64,
+}
+
+/// The interarrival jitter of RFC 3550, A.8.
+#[derive(Debug, Default)]
+pub(crate) struct Jitter {
+    last: Option<(Stamp, i128)>,
+}
+
+impl Jitter {
+    /// Takes in a packet; gives the new estimate.
+    pub(crate) fn update(&mut self, estimate: f64, rate: Rate, arrived: Stamp, timestamp: u64) -> f64 {
+        let media = i128::from(timestamp) * 1_000_000_000 / i128::from(rate.hz());
+        let transit = i128::from(arrived.ns()) - media;
+        let Some((_, last)) = self.last.replace((arrived, transit)) else { return estimate };
+        let difference = (transit - last).unsigned_abs() as f64;
+        // A jump of the timestamps is no jitter.
+        if difference > 1e9 { estimate } else { estimate + (difference - estimate) / 16.0 }
+    }
+}
