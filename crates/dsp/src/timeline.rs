@@ -37,6 +37,8 @@ pub struct Late<'a> {
     pub frame: i64,
     /// Interleaved samples in the channels of the output.
     pub samples: &'a [f32],
+    /// How many frames they are.
+    pub frames: u64,
 }
 
 struct Track {
@@ -216,7 +218,7 @@ impl Timeline {
         let behind = (self.head - position).clamp(0, frames);
         let (past, samples) = samples.split_at(behind as usize * count);
         if !past.is_empty() {
-            late(Late { frame: position, samples: past });
+            late(Late { frame: position, samples: past, frames: behind.unsigned_abs() });
         }
         if samples.is_empty() {
             return;

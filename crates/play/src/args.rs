@@ -1,0 +1,152 @@
+//! What a person may ask for.
+
+use core::fmt;
+use core::str::FromStr;
+use std::path::PathBuf;
+
+use clap::Parser;
+use vox_cli::value::{Millis, RateHz};
+use vox_frame::Channels;
+
+use crate::wav::Sample;
+
+/// Plays the streams of a pipe, summed, on a loudspeaker, into a WAV file, or as samples on stdout.
+///
+/// Streams are placed by the times of their records: at `due` where a jitter buffer set it, else where they arrived
+/// or were captured, else one behind the other. A loudspeaker drops what comes too late and what piled up before it
+/// started; a file and stdout get the whole timeline, as fast as it comes.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    name = "vox-play",
+    after_help = "\
+Examples:
+  vox-recv 239.10.0.1:5004 | vox-jitter | vox-play              the default loudspeaker
+  vox-recv :5004 | vox-jitter | vox-play take.wav               what a loudspeaker would have played
+  vox-capture talk.wav | vox-play - --raw | aplay -f S16_LE -r 48000"
+)]
+pub(crate) struct Args {
+    /// Where to: a WAV file (a name that ends in .wav or holds a /), `-` (WAV on stdout, or samples with --raw),
+    /// `null` (decode and throw away, as fast as it comes), or a device, by its name or id in --list-devices; without
+    /// it the default loudspeaker.
+    pub(crate) sink: Option<Sink>,
+
+    /// The loudspeaker, by its name or id in --list-devices.
+    #[arg(long, value_name = "NAME", conflicts_with = "sink")]
+    pub(crate) device: Option<String>,
+
+    /// The audio system that devices are looked for in.
+    #[arg(long, value_name = "HOST", default_value = "alsa")]
+    pub(crate) host: String,
+
+    /// List the loudspeakers and end.
+    #[arg(long)]
+    pub(crate) list_devices: bool,
+
+    /// How much audio waits for the loudspeaker, in ms: lower is less delay, higher survives a busy machine.
+    #[arg(long, value_name = "MS", default_value = "20ms", value_parser = parse_buffer)]
+    pub(crate) buffer: Millis,
+
+    /// Sampling rate of the output in Hz, 5000 to 192000. Default: the first stream's (a device: 48000).
+    #[arg(long, value_name = "HZ")]
+    pub(crate) rate: Option<RateHz>,
+
+    /// Channels of the output, 1 to 8. Default: the first stream's.
+    #[arg(long, value_name = "N", value_parser = parse_channels)]
+    pub(crate) channels: Option<Channels>,
+
+    /// Write 32-bit float samples instead of 16-bit ones.
+    #[arg(long)]
+    pub(crate) float: bool,
+
+    /// With `-`: samples without a WAV header. The encoding (s16le or f32le) may be named.
+    #[arg(long, value_name = "ENCODING", num_args = 0..=1, require_equals = true, default_missing_value = "s16le", value_parser = parse_raw)]
+    pub(crate) raw: Option<Sample>,
+
+    /// Write statistics as JSON lines to FILE (- is stderr); the last line is the summary.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stats: Option<PathBuf>,
+
+    /// Exit with 3 when the stream breaks off without an End.
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+impl Args {
+    /// How samples are written to a file or to stdout.
+    pub(crate) fn sample(&self) -> Sample {
+        self.raw.unwrap_or(if self.float { Sample::F32 } else { Sample::S16 })
+    }
+}
+
+/// Where audio goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Sink {
+    /// A device, by its name or id.
+    Device(String),
+    /// A WAV file.
+    File(PathBuf),
+    /// Nowhere.
+    Null,
+    /// Stdout.
+    Stdout,
+}
+
+impl FromStr for Sink {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_wav = text.to_ascii_lowercase().ends_with(".wav");
+        Ok(match text {
+            "" => return Err("a file, -, null, or a device".to_owned()),
+            "-" => Self::Stdout,
+            "null" => Self::Null,
+            path if is_wav || path.contains('/') => Self::File(path.into()),
+            name => Self::Device(name.to_owned()),
+        })
+    }
+}
+
+impl fmt::Display for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Device(name) => f.write_str(name),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Null => f.write_str("null"),
+            Self::Stdout => f.write_str("stdout"),
+        }
+    }
+}
+
+fn parse_buffer(text: &str) -> Result<Millis, String> {
+    let buffer: Millis = text.parse()?;
+    if (1_000_000..=2_000_000_000).contains(&buffer.ns()) { Ok(buffer) } else { Err("1 ms to 2 s".to_owned()) }
+}
+
+fn parse_channels(text: &str) -> Result<Channels, String> {
+    let count = text.parse().ok().filter(|count| (1..=8).contains(count));
+    count.and_then(Channels::new).ok_or_else(|| "1 to 8 channels".to_owned())
+}
+
+fn parse_raw(text: &str) -> Result<Sample, String> {
+    match text {
+        "s16le" => Ok(Sample::S16),
+        "f32le" => Ok(Sample::F32),
+        _ => Err("s16le or f32le".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sinks_are_told_apart() {
+        assert_eq!("-".parse(), Ok(Sink::Stdout));
+        assert_eq!("null".parse(), Ok(Sink::Null));
+        assert_eq!("out.WAV".parse(), Ok(Sink::File("out.WAV".into())));
+        assert_eq!("/dev/null".parse(), Ok(Sink::File("/dev/null".into())));
+        assert_eq!("alsa:default".parse(), Ok(Sink::Device("alsa:default".to_owned())));
+        assert_eq!("no-such-card".parse(), Ok(Sink::Device("no-such-card".to_owned())));
+    }
+}

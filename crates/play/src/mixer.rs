@@ -1,0 +1,233 @@
+//! From records to one timeline: decodes each stream and puts it at its place.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use vox_cli::{Failure, warn};
+use vox_dsp::{Late, Timeline};
+use vox_frame::{Audio, Channels, Codec, End, Format, Gap, MediaTime, Rate, Record, Stamp, StreamId, Times};
+
+use crate::decode::Decoder;
+use crate::place::{Place, Placement};
+
+/// How far a record may lie beside its place before its stream is moved there, in ns: less is the rounding of clocks
+/// and the delay of codecs.
+const TOLERANCE_NS: i64 = 10_000_000;
+
+/// The longest hole in media time that is played as silence, in ns; what jumps farther goes on where it was.
+const MAX_HOLE_NS: i64 = 3_600_000_000_000;
+
+/// What the output shall be; what is not set is as the first stream.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wanted {
+    /// Samples a second.
+    pub(crate) rate: Option<Rate>,
+    /// Channels.
+    pub(crate) channels: Option<Channels>,
+}
+
+/// What happened, in the names of W3C webrtc-stats where they exist. Samples are frames of the output.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Tally {
+    /// Streams that were announced.
+    pub(crate) streams: u64,
+    /// Samples that the streams' records stand for, gaps included.
+    pub(crate) total_samples_received: u64,
+    /// Samples of them that were missing and made up.
+    pub(crate) concealed_samples: u64,
+    /// Gaps.
+    pub(crate) concealment_events: u64,
+    /// Samples that came too late to be played.
+    pub(crate) late_samples: u64,
+    /// Samples dropped to be current again.
+    pub(crate) dropped_samples: u64,
+}
+
+/// All streams of the pipe.
+pub(crate) struct Mixer {
+    wanted: Wanted,
+    timeline: Option<Timeline>,
+    voices: BTreeMap<StreamId, Voice>,
+    placement: Placement,
+    pcm: Vec<f32>,
+    /// What happened.
+    pub(crate) tally: Tally,
+}
+
+struct Voice {
+    decoder: Decoder,
+    format: Format,
+    place: Place,
+    /// Media time at which the next record begins.
+    next: Option<MediaTime>,
+}
+
+impl Mixer {
+    /// A mixer of no streams.
+    pub(crate) fn new(wanted: Wanted, placement: Placement) -> Self {
+        let (voices, pcm) = (BTreeMap::new(), Vec::new());
+        Self { wanted, timeline: None, voices, placement, pcm, tally: Tally::default() }
+    }
+
+    /// The sum; none before the first stream was announced.
+    pub(crate) fn timeline(&mut self) -> Option<&mut Timeline> {
+        self.timeline.as_mut()
+    }
+
+    /// The sum, made now where no stream has been announced.
+    pub(crate) fn timeline_or_default(&mut self) -> &mut Timeline {
+        let rate = self.wanted.rate.unwrap_or(Rate::HZ_48000);
+        let channels = self.wanted.channels.unwrap_or(Channels::MONO);
+        self.timeline.get_or_insert_with(|| Timeline::new(rate, channels))
+    }
+
+    /// Whether a stream is open that waits for the loudspeaker instead of being paced by the world.
+    pub(crate) fn has_unpaced(&self) -> bool {
+        self.voices.values().any(|voice| voice.place.is_unpaced())
+    }
+
+    /// Takes a record that was read at `now`; hands samples for a part of the timeline that is gone to `late`.
+    ///
+    /// # Errors
+    /// When the record cannot be what it says (3).
+    pub(crate) fn handle(
+        &mut self,
+        record: &Record<'_>,
+        now: Stamp,
+        mut late: impl FnMut(Late<'_>),
+    ) -> Result<(), Failure> {
+        match record {
+            Record::Format(id, format) => self.open(*id, format, &mut late),
+            Record::Audio(audio) => {
+                self.audio(audio, now, &mut late);
+                Ok(())
+            }
+            Record::Gap(gap) => {
+                self.gap(gap, now, &mut late);
+                Ok(())
+            }
+            Record::End(end) => {
+                self.end(end, &mut late);
+                Ok(())
+            }
+            Record::Event(_) | Record::Unknown(_) => Ok(()),
+        }
+    }
+
+    /// Ends every stream where it stands, as the input has broken off.
+    pub(crate) fn end_all(&mut self, mut late: impl FnMut(Late<'_>)) {
+        for id in self.voices.keys().copied().collect::<Vec<_>>() {
+            self.close(id, &mut late);
+        }
+    }
+
+    fn open(&mut self, id: StreamId, format: &Format, late: &mut impl FnMut(Late<'_>)) -> Result<(), Failure> {
+        self.close(id, late);
+        self.tally.streams += 1;
+        if let Codec::Other(name) = &format.codec {
+            warn(format_args!("stream {id} is coded as {name}, which is not known here: it is not played"));
+            return Ok(());
+        }
+        let decoder = Decoder::new(format)?;
+        let (rate, channels) = (decoder.rate(), decoder.channels());
+        self.wanted.rate.get_or_insert(rate);
+        self.wanted.channels.get_or_insert(channels);
+        self.timeline_or_default().open(id, rate, channels);
+        let place = Place::new(format);
+        self.voices.insert(id, Voice { decoder, format: format.clone(), place, next: None });
+        Ok(())
+    }
+
+    fn audio(&mut self, audio: &Audio<'_>, now: Stamp, late: &mut impl FnMut(Late<'_>)) {
+        if audio.padding {
+            return;
+        }
+        self.arrange(audio.id, audio.timestamp, u64::from(audio.duration), &audio.times, now, late);
+        let (Some(voice), Some(timeline)) = (self.voices.get_mut(&audio.id), &mut self.timeline) else { return };
+        self.pcm.clear();
+        voice.decoder.audio(audio, &mut self.pcm);
+        self.tally.total_samples_received += voice.format.rate.convert(u64::from(audio.duration), timeline.rate());
+        timeline.push(audio.id, &self.pcm, late);
+    }
+
+    fn gap(&mut self, gap: &Gap<'_>, now: Stamp, late: &mut impl FnMut(Late<'_>)) {
+        self.arrange(gap.id, gap.timestamp, gap.duration, &gap.times, now, late);
+        let (Some(voice), Some(timeline)) = (self.voices.get_mut(&gap.id), &mut self.timeline) else { return };
+        let rate = voice.decoder.rate();
+        let media = voice.format.rate.convert(gap.duration, rate);
+        // A gap that must fill another time than its own is padded or cut.
+        let wanted = gap.slot.map_or(media, |ns| rate.ticks(i64::try_from(ns).unwrap_or(i64::MAX)));
+        let wanted = wanted.min(rate.ticks(MAX_HOLE_NS));
+        self.pcm.clear();
+        voice.decoder.gap(gap, &mut self.pcm);
+        let frames = (self.pcm.len() / voice.decoder.channels().count()) as u64;
+        let made = frames.min(wanted);
+        self.pcm.truncate(made as usize * voice.decoder.channels().count());
+        let samples = rate.convert(wanted, timeline.rate());
+        self.tally.total_samples_received += samples;
+        if !gap.reason.is_silence() {
+            self.tally.concealed_samples += samples;
+            self.tally.concealment_events += 1;
+        }
+        timeline.push(gap.id, &self.pcm, &mut *late);
+        timeline.push_silence(gap.id, wanted - made, late);
+    }
+
+    fn end(&mut self, end: &End, late: &mut impl FnMut(Late<'_>)) {
+        if let (Some(voice), Some(timeline)) = (self.voices.get_mut(&end.id), &mut self.timeline) {
+            self.pcm.clear();
+            voice.decoder.end(end, &mut self.pcm);
+            timeline.push(end.id, &self.pcm, &mut *late);
+        }
+        self.close(end.id, late);
+    }
+
+    fn close(&mut self, id: StreamId, late: &mut impl FnMut(Late<'_>)) {
+        if self.voices.remove(&id).is_some()
+            && let Some(timeline) = &mut self.timeline
+        {
+            timeline.close(id, late);
+            if self.voices.is_empty() {
+                self.placement.all_ended(timeline.end());
+            }
+        }
+    }
+
+    /// Puts the stream at the place where the record begins.
+    fn arrange(
+        &mut self,
+        id: StreamId,
+        timestamp: MediaTime,
+        duration: u64,
+        times: &Times,
+        now: Stamp,
+        late: &mut impl FnMut(Late<'_>),
+    ) {
+        let alone = self.voices.len() == 1;
+        let (Some(voice), Some(timeline)) = (self.voices.get_mut(&id), &mut self.timeline) else { return };
+        let rate = voice.format.rate;
+        let hole = voice.next.map_or(0, |next| timestamp.since(next));
+        voice.next = Some(timestamp.plus(duration));
+        if times.due.is_none() && hole > 0 && rate.ns(hole) <= MAX_HOLE_NS {
+            let frames = rate.convert(hole, voice.decoder.rate());
+            timeline.push_silence(id, frames, late);
+        }
+        let span = rate.ns(duration);
+        let position = timeline.position(id);
+        let Some(frame) = self.placement.frame(&mut voice.place, times, span, now, timeline, position, alone) else {
+            return;
+        };
+        let tolerance = timeline.rate().ticks(TOLERANCE_NS);
+        match position {
+            None if frame < timeline.head() => {
+                // What lies before the beginning is dropped, so that the rest keeps its place.
+                let head = timeline.head();
+                timeline.place(id, head);
+                timeline.place(id, frame);
+            }
+            Some(position) if position.abs_diff(frame) <= tolerance => {}
+            _ => timeline.place(id, frame),
+        }
+    }
+}
