@@ -2,12 +2,14 @@
 
 mod args;
 mod decoded;
+mod device;
 mod encoding;
 mod generate;
 mod recorder;
 mod source;
 mod wav;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use vox_cli::{Failure, Output, stop_requested};
@@ -24,10 +26,19 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), Failure> {
+    if args.list_devices {
+        return print(&device::list(&args.host)?);
+    }
     match &args.source {
-        None | Some(Source::Device(_)) => Err(Failure::device("no device")),
+        None | Some(Source::Device(_)) => device::capture(&args),
         Some(source) => capture_samples(source, &args),
     }
+}
+
+/// Writes a list for people to stdout, which carries no stream then.
+fn print(text: &str) -> Result<(), Failure> {
+    let written = std::io::stdout().write_all(text.as_bytes());
+    written.map_err(|error| Failure::failed(format_args!("cannot write stdout: {error}")))
 }
 
 /// Files, stdin and generators: as fast as the reader takes it.

@@ -1,1 +1,24 @@
 //! Sound devices behind a lock-free ring.
+//!
+//! The device's callback does nothing but move samples between the device and a ring; whoever owns the other end of
+//! the ring runs on its own thread and may be late. Samples are `f32`, channels interleaved.
+
+mod input;
+mod output;
+mod quiet;
+mod select;
+
+pub use input::{Block, Input};
+pub use output::Output;
+pub use select::{Direction, Listed, Wanted, hosts, list};
+
+/// Why a device cannot be used: one line for people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Error(String);
+
+impl Error {
+    fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}

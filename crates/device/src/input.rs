@@ -1,0 +1,191 @@
+//! A microphone.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use cpal::traits::{DeviceTrait, StreamTrait};
+use cpal::{ErrorKind, FromSample, InputCallbackInfo, SampleFormat, SizedSample, Stream};
+use rtrb::{Consumer, Producer, RingBuffer};
+use rustix::event::{EventfdFlags, eventfd};
+use vox_sys::monotonic_ns;
+
+use crate::select::{Direction, FORMATS, Selected};
+use crate::{Error, Wanted};
+
+/// What the ring holds while nobody reads, in ms: enough to see how much was lost, no more than a second of memory.
+const RING_MS: usize = 1_000;
+
+/// Callbacks that may wait; devices call up to 2000 times a second.
+const BLOCKS: usize = 4_096;
+
+/// A running microphone.
+pub struct Input {
+    _stream: Stream,
+    name: String,
+    channels: usize,
+    samples: Consumer<f32>,
+    blocks: Consumer<Block>,
+    wake: Arc<OwnedFd>,
+    trouble: Arc<Trouble>,
+}
+
+/// What one callback of the device gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Block {
+    /// When its first sample was captured, by the device, in ns of CLOCK_MONOTONIC.
+    pub captured: i64,
+    /// Frames that it had.
+    pub frames: usize,
+    /// Whether its samples found no room in the ring.
+    pub lost: bool,
+    /// Whether the device lost samples before it.
+    pub broken: bool,
+}
+
+#[derive(Default)]
+struct Trouble {
+    overrun: AtomicBool,
+    gone: Mutex<Option<String>>,
+}
+
+impl Input {
+    /// Opens and starts a microphone.
+    ///
+    /// # Errors
+    /// When there is no such device, or it does not do what is wanted.
+    pub fn open(wanted: &Wanted) -> Result<Self, Error> {
+        let selected = Selected::find(wanted, Direction::Input)?;
+        let channels = wanted.channels.count();
+        let mut problem = None;
+        for format in FORMATS {
+            let (sample_in, samples) = RingBuffer::new(wanted.rate.hz() as usize * channels * RING_MS / 1_000);
+            let (block_in, blocks) = RingBuffer::new(BLOCKS);
+            let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
+            let wake = Arc::new(wake.map_err(|error| Error::new(format!("cannot wait for a device: {error}")))?);
+            let trouble = Arc::new(Trouble::default());
+            let feed = Feed {
+                channels,
+                samples: sample_in,
+                blocks: block_in,
+                wake: Arc::clone(&wake),
+                trouble: Arc::clone(&trouble),
+                last: 0,
+            };
+            let stream = match format {
+                SampleFormat::I16 => feed.build::<i16>(&selected),
+                SampleFormat::I32 => feed.build::<i32>(&selected),
+                _ => feed.build::<f32>(&selected),
+            };
+            match stream.and_then(|stream| stream.play().map(|()| stream)) {
+                Ok(stream) => {
+                    return Ok(Self { _stream: stream, name: selected.name, channels, samples, blocks, wake, trouble });
+                }
+                Err(error) if error.kind() == ErrorKind::UnsupportedConfig => problem = Some(error),
+                Err(error) => {
+                    problem = Some(error);
+                    break;
+                }
+            }
+        }
+        let problem = problem.map_or_else(String::new, |error| error.to_string());
+        Err(Error::new(format!("{} cannot be opened: {problem}", selected.name)))
+    }
+
+    /// The next callback's samples: replaces `samples` by them; none when there is none yet. The samples of a block
+    /// that was lost are not there.
+    ///
+    /// # Errors
+    /// When the device is gone and everything that it gave was read.
+    pub fn read(&mut self, samples: &mut Vec<f32>) -> Result<Option<Block>, Error> {
+        samples.clear();
+        let Ok(block) = self.blocks.pop() else {
+            let gone = self.trouble.gone.lock().ok().and_then(|gone| gone.clone());
+            return gone.map_or(Ok(None), |why| Err(Error::new(format!("{} is gone: {why}", self.name))));
+        };
+        if !block.lost {
+            let wanted = (block.frames * self.channels).min(self.samples.slots());
+            if let Ok(chunk) = self.samples.read_chunk(wanted) {
+                let (first, second) = chunk.as_slices();
+                samples.extend_from_slice(first);
+                samples.extend_from_slice(second);
+                chunk.commit_all();
+            }
+        }
+        Ok(Some(block))
+    }
+
+    /// Becomes readable when there may be something to read; [`drain_wake`](Self::drain_wake) before reading.
+    pub fn wake(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    /// Makes [`wake`](Self::wake) unreadable until the next callback.
+    pub fn drain_wake(&self) {
+        // Nothing to drain is as good as drained.
+        let _empty = rustix::io::read(&*self.wake, &mut [0; 8]);
+    }
+}
+
+/// The callback's side.
+struct Feed {
+    channels: usize,
+    samples: Producer<f32>,
+    blocks: Producer<Block>,
+    wake: Arc<OwnedFd>,
+    trouble: Arc<Trouble>,
+    /// Frames of blocks that found no place in the list of blocks.
+    last: usize,
+}
+
+impl Feed {
+    fn build<T>(mut self, selected: &Selected) -> Result<Stream, cpal::Error>
+    where
+        T: SizedSample,
+        f32: FromSample<T>,
+    {
+        let trouble = Arc::clone(&self.trouble);
+        let wake = Arc::clone(&self.wake);
+        selected.device.build_input_stream(
+            selected.config,
+            move |samples: &[T], info: &InputCallbackInfo| self.take(samples, info),
+            move |error| trouble.note(&error, &wake),
+            None,
+        )
+    }
+
+    fn take<T>(&mut self, samples: &[T], info: &InputCallbackInfo)
+    where
+        T: SizedSample,
+        f32: FromSample<T>,
+    {
+        let stamps = info.timestamp();
+        let age = stamps.callback.saturating_duration_since(stamps.capture);
+        let captured = monotonic_ns() - i64::try_from(age.as_nanos()).unwrap_or(0);
+        let frames = samples.len() / self.channels;
+        let broken = self.trouble.overrun.swap(false, Ordering::Relaxed) || self.last > 0;
+        let room = self.samples.slots() >= samples.len() && self.blocks.slots() > 0;
+        if room && let Ok(chunk) = self.samples.write_chunk_uninit(samples.len()) {
+            chunk.fill_from_iter(samples.iter().map(|&sample| sample.to_sample::<f32>()));
+        }
+        let block = Block { captured, frames, lost: !room, broken };
+        self.last = if self.blocks.push(block).is_ok() { 0 } else { self.last + frames };
+        // A full counter is readable as well.
+        let _full = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+    }
+}
+
+impl Trouble {
+    fn note(&self, error: &cpal::Error, wake: &OwnedFd) {
+        match error.kind() {
+            ErrorKind::Xrun => self.overrun.store(true, Ordering::Relaxed),
+            ErrorKind::DeviceChanged | ErrorKind::RealtimeDenied => {}
+            _ => {
+                if let Ok(mut gone) = self.gone.lock() {
+                    gone.get_or_insert_with(|| error.to_string());
+                }
+                let _full = rustix::io::write(wake, &1_u64.to_ne_bytes());
+            }
+        }
+    }
+}
