@@ -3,10 +3,13 @@
 mod args;
 mod decode;
 mod mixer;
+mod pace;
 mod place;
 mod sink;
+mod speaker;
 mod wav;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use vox_cli::{Failure, Input, Next, StatsFile};
@@ -25,10 +28,19 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), Failure> {
+    if args.list_devices {
+        return print(&speaker::list(&args.host)?);
+    }
     match &args.sink {
-        None | Some(Sink::Device(_)) => Err(Failure::device("no device: vox-play out.wav, -, null")),
+        None | Some(Sink::Device(_)) => speaker::play(&args),
         Some(sink) => play_to_tape(sink, &args),
     }
+}
+
+/// Writes a list for people to stdout, which carries no samples then.
+fn print(text: &str) -> Result<(), Failure> {
+    let written = std::io::stdout().write_all(text.as_bytes());
+    written.map_err(|error| Failure::failed(format_args!("cannot write stdout: {error}")))
 }
 
 /// A file, stdout, nothing: the whole timeline, as it comes.
@@ -86,7 +98,7 @@ fn feed(
 /// The frame up to which nothing more is waited for.
 fn finished(timeline: &Timeline) -> i64 {
     let held = timeline.rate().ticks(MAX_HELD_NS).cast_signed();
-    timeline.complete().unwrap_or(timeline.end()).max(timeline.end() - held)
+    timeline.complete().unwrap_or_else(|| timeline.end()).max(timeline.end() - held)
 }
 
 fn wanted(args: &Args) -> Wanted {
