@@ -97,11 +97,6 @@ impl<P> PacketBuffer<P> {
         self.entries.first_key_value().map(|(_, entry)| entry)
     }
 
-    /// The entry behind the first.
-    pub(crate) fn second(&self) -> Option<&Entry<P>> {
-        self.entries.values().nth(1)
-    }
-
     /// Takes the line that holds from the first entry on.
     pub(crate) fn take_jump(&mut self) -> Option<Timeline> {
         self.entries.first_entry()?.get_mut().jump.take()

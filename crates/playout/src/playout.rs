@@ -1,203 +1,80 @@
-//! One stream's buffer and its two time lines.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! The jitter buffer of one stream.
 
 use vox_frame::{GapReason, MediaTime, Rate, SequenceNumber, Stamp};
 
-use crate::config::MAX_PACKETS;
-use crate::{Config, Stats};
+use crate::buffer::{Body, Entry, PacketBuffer};
+use crate::config::{Config, Rule, Start};
+use crate::floor::{Floor, JUMP_NS};
+use crate::record::{Insert, Later, Meta, Missing, Output, Played};
+use crate::seen::Seen;
+use crate::stats::{Jitter, Stats};
+use crate::timeline::Timeline;
 
-/// How far ahead of its time a packet may be before it is another time line, in ns. What RFC 3550 calls a jump is
-/// a matter of sequence numbers; for a buffer it is a packet that would wait this long.
-const MAX_AHEAD_NS: i64 = 2_000_000_000;
+/// How far back a timestamp must lie, in ns, to be a restart of the sender and not a late packet.
+const RESTART_NS: i64 = 1_000_000_000;
 
-/// How much audio may come late in a row before the sender's time line has moved, in ns.
-const MAX_LATE_NS: i64 = 1_000_000_000;
+/// How many packets far behind in a row are a restart, where their sequence numbers do not tell.
+const RESTART_PACKETS: u32 = 3;
 
-/// How many of the packets played last are remembered, to tell a duplicate from a late one.
-const REMEMBERED: usize = 512;
+/// The most media time behind the last record, in ns, that the end of a stream may still fill.
+const TAIL_NS: i64 = 60_000_000_000;
 
-/// A packet as it arrived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Packet<P> {
-    /// Its sequence number, extended.
-    pub sequence: SequenceNumber,
-    /// Media time of its first sample.
-    pub timestamp: MediaTime,
-    /// Its media duration, in ticks.
-    pub duration: u32,
-    /// When it arrived.
-    pub arrived: Stamp,
-    /// The rest.
-    pub payload: P,
-}
-
-/// What became of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Insert {
-    /// It waits for its time.
-    Accepted,
-    /// It had come before.
-    Duplicate,
-    /// Its time has passed.
-    Late,
-    /// The buffer is full (or refuses until it is half empty).
-    Overflow,
-    /// It belongs to another time line than the packets before it: the sender has restarted, or jumped. Play out what
-    /// is held ([`Playout::handle_end`]) and begin a new `Playout` with this packet.
-    Jump,
-}
-
-/// A gap that is due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GapOut<'a, P> {
-    /// Sequence number of the first packet missing.
-    pub sequence: SequenceNumber,
-    /// Media time at which it begins.
-    pub timestamp: MediaTime,
-    /// Media duration in ticks; may be 0 where only time is inserted.
-    pub duration: u64,
-    /// Packets missing.
-    pub packets: u32,
-    /// Why.
-    pub reason: GapReason,
-    /// When it is to be played.
-    pub due: Stamp,
-    /// How long it fills, in ns, where that is not its media duration.
-    pub slot: Option<u64>,
-    /// Ticks from the beginning of the gap to a later packet that is there, and that packet.
-    pub later: Option<(u32, &'a P)>,
-}
-
-/// What is to be done now.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Output<'a, P> {
-    /// Play this packet.
-    Packet {
-        /// The packet.
-        packet: Packet<P>,
-        /// When it is to be played.
-        due: Stamp,
-    },
-    /// Fill this gap.
-    Gap(GapOut<'a, P>),
-    /// Nothing before then.
-    Wait(Stamp),
-    /// Nothing until another packet comes.
-    Idle,
-    /// The stream has ended, at this media time; there will be no more.
-    End {
-        /// Where it ended.
-        timestamp: MediaTime,
-        /// On the playout time line.
-        due: Stamp,
-    },
-}
-
-#[derive(Debug)]
-enum Entry<P> {
-    Packet(Packet<P>),
-    /// A gap that the stream had already when it came here.
-    Gap {
-        sequence: SequenceNumber,
-        duration: u64,
-        packets: u32,
-        reason: GapReason,
-    },
-}
-
-impl<P> Entry<P> {
-    const fn sequence(&self) -> SequenceNumber {
-        match self {
-            Self::Packet(packet) => packet.sequence,
-            Self::Gap { sequence, .. } => *sequence,
-        }
-    }
-
-    fn duration(&self) -> u64 {
-        match self {
-            Self::Packet(packet) => u64::from(packet.duration),
-            Self::Gap { duration, .. } => *duration,
-        }
-    }
-}
-
-/// Where playing has come to.
-#[derive(Debug, Clone, Copy)]
-struct Cursor {
-    timestamp: MediaTime,
-    sequence: SequenceNumber,
-}
-
-/// Which moment a media time is played at.
-#[derive(Debug, Clone, Copy)]
-struct Line {
-    stamp: Stamp,
-    timestamp: MediaTime,
-    rate: Rate,
-}
-
-impl Line {
-    fn due(&self, timestamp: MediaTime) -> Stamp {
-        if timestamp >= self.timestamp {
-            self.stamp.plus(self.rate.ns(timestamp.since(self.timestamp)))
-        } else {
-            self.stamp.plus(-self.rate.ns(self.timestamp.since(timestamp)))
-        }
-    }
-
-    /// The first media time that is a whole number of `frame` ticks after `from` and due later than `now`.
-    fn first_after(&self, now: Stamp, from: MediaTime, frame: u64) -> MediaTime {
-        let overdue = self.rate.ticks(now.since(self.due(from)).max(0));
-        let mut next = from.plus((overdue / frame + 1) * frame);
-        while self.due(next) <= now {
-            next = next.plus(frame);
-        }
-        next
-    }
-}
-
-/// The buffer of one stream.
+/// The jitter buffer of one stream. See the crate documentation for the contract of its run loop.
 #[derive(Debug)]
 pub struct Playout<P> {
     config: Config,
     rate: Rate,
-    entries: BTreeMap<MediaTime, Entry<P>>,
-    line: Option<Line>,
-    cursor: Option<Cursor>,
-    /// When the next media time would have been due as the buffer ran empty.
-    ran_dry: Option<Stamp>,
-    refusing: bool,
-    /// Duration of the last packet played, in ticks: what a missing one is taken to have.
-    frame: u64,
-    dropped: BTreeMap<SequenceNumber, GapReason>,
-    padding: BTreeSet<SequenceNumber>,
-    played: BTreeSet<SequenceNumber>,
-    late_ns: i64,
-    end: Option<MediaTime>,
-    ended: bool,
+    buffer: PacketBuffer<P>,
+    seen: Seen,
+    floor: Floor,
+    jitter: Jitter,
     stats: Stats,
+    /// The line that what is released next lies on.
+    line: Option<Timeline>,
+    /// The line of what arrives, where a jump of the timestamps lies in the buffer.
+    arriving: Option<Timeline>,
+    /// The furthest media time that came in.
+    furthest: MediaTime,
+    position: Option<Position>,
+    /// Sequence number that should come next.
+    expected: Option<u64>,
+    /// Duration of the last packet, in ticks.
+    nominal: u64,
+    /// Half-full rule: whether it fills up, and whether it refuses.
+    filling: bool,
+    refusing: bool,
+    far_behind: u32,
+    ended: Option<MediaTime>,
+}
+
+/// How far the release has come on both timelines.
+#[derive(Debug, Clone, Copy)]
+struct Position {
+    media: MediaTime,
+    due: Stamp,
 }
 
 impl<P> Playout<P> {
-    /// An empty buffer. `frame` is the stream's nominal frame duration in ticks, 0 where it is not known.
-    pub fn new(config: Config, rate: Rate, frame: u32) -> Self {
+    /// An empty buffer for a stream of `rate`.
+    pub fn new(config: Config, rate: Rate) -> Self {
         Self {
             config,
             rate,
-            entries: BTreeMap::new(),
-            line: None,
-            cursor: None,
-            ran_dry: None,
-            refusing: false,
-            frame: if frame == 0 { rate.ticks(20_000_000).max(1) } else { u64::from(frame) },
-            dropped: BTreeMap::new(),
-            padding: BTreeSet::new(),
-            played: BTreeSet::new(),
-            late_ns: 0,
-            end: None,
-            ended: false,
+            buffer: PacketBuffer::new(),
+            seen: Seen::default(),
+            floor: Floor::default(),
+            jitter: Jitter::default(),
             stats: Stats::default(),
+            line: None,
+            arriving: None,
+            furthest: MediaTime(0),
+            position: None,
+            expected: None,
+            nominal: 0,
+            filling: true,
+            refusing: false,
+            far_behind: 0,
+            ended: None,
         }
     }
 
@@ -206,359 +83,447 @@ impl<P> Playout<P> {
         &self.stats
     }
 
-    /// How many packets wait.
-    pub fn len(&self) -> usize {
-        self.entries.len()
+    /// How many packets are held.
+    pub const fn held_packets(&self) -> usize {
+        self.buffer.packets()
     }
 
-    /// Whether no packet waits.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+    /// How much audio is held, in nanoseconds.
+    pub fn held_ns(&self) -> i64 {
+        self.rate.ns(self.buffer.ticks())
     }
 
-    /// Takes a packet that arrived; `now` is the time, not before its arrival.
-    pub fn handle_packet(&mut self, now: Stamp, packet: Packet<P>) -> Insert {
+    /// Media time up to which everything was released; none before the first record.
+    pub fn reached(&self) -> Option<MediaTime> {
+        self.position.map(|position| position.media)
+    }
+
+    /// The furthest media time that has come in.
+    pub const fn furthest(&self) -> MediaTime {
+        self.furthest
+    }
+
+    /// Takes in a packet that was read at `now`.
+    pub fn handle_packet(&mut self, now: Stamp, meta: Meta, payload: P) -> Insert<P> {
+        if self.is_restart(&meta) {
+            return Insert::Restart(payload);
+        }
         self.stats.packets_received += 1;
-        if self.is_duplicate(&packet) {
+        self.stats.bytes_received += meta.bytes as u64;
+        if !self.seen.insert(meta.sequence, meta.timestamp, meta.padding) {
             self.stats.packets_duplicated += 1;
             return Insert::Duplicate;
         }
-        if let Some(outcome) = self.out_of_line(now, &packet) {
-            return outcome;
+        if meta.padding {
+            self.stats.packets_padding += 1;
+            return Insert::Padding;
         }
-        if self.is_refused() {
-            self.drop_packet(packet.sequence, GapReason::Overrun);
-            return Insert::Overflow;
+        if self.position.is_some_and(|position| meta.timestamp < position.media) {
+            return self.came_too_late();
         }
-        self.late_ns = 0;
-        self.anchor(packet.arrived, packet.timestamp);
-        self.entries.insert(packet.timestamp, Entry::Packet(packet));
-        Insert::Accepted
+        if self.buffer.contains(meta.timestamp) {
+            self.stats.packets_duplicated += 1;
+            return Insert::Duplicate;
+        }
+        if !meta.recovered {
+            self.stats.jitter_ns = self.jitter.update(self.stats.jitter_ns, self.rate, meta.arrived, meta.timestamp.0);
+        }
+        self.note_underflow(now);
+        if !self.has_room(&meta) {
+            return self.refuse(&meta);
+        }
+        let jump = self.follow(&meta);
+        self.furthest = self.furthest.max(meta.timestamp.plus(u64::from(meta.duration)));
+        let late = self.is_timed() && self.arriving.is_some_and(|line| meta.arrived > line.at(meta.timestamp));
+        self.buffer.insert(Entry {
+            sequence: meta.sequence,
+            timestamp: meta.timestamp,
+            duration: u64::from(meta.duration),
+            body: Body::Packet(meta, payload),
+            jump,
+        });
+        self.start_if_full(now);
+        if late { Insert::Late } else { Insert::Accepted }
     }
 
-    /// Takes a gap that the stream had already when it came here.
+    /// Takes in a gap that came as one, read (or arrived) at `now`: its media time is known to be missing.
     pub fn handle_gap(
         &mut self,
-        arrived: Stamp,
+        now: Stamp,
         sequence: SequenceNumber,
         timestamp: MediaTime,
         duration: u64,
         packets: u32,
         reason: GapReason,
     ) {
-        let behind = self.cursor.is_some_and(|cursor| timestamp < cursor.timestamp);
-        if duration == 0 || behind || self.entries.len() >= MAX_PACKETS || self.entries.contains_key(&timestamp) {
+        let passed = self.position.is_some_and(|position| timestamp < position.media);
+        let full = self.buffer.len() >= self.config.max_packets;
+        if duration == 0 || passed || full || self.buffer.contains(timestamp) {
             return;
         }
-        self.anchor(arrived, timestamp);
-        self.entries.insert(timestamp, Entry::Gap { sequence, duration, packets, reason });
-    }
-
-    /// Takes a packet that has a sequence number but no audio: it is not missing.
-    pub fn handle_padding(&mut self, sequence: SequenceNumber) {
-        self.padding.insert(sequence);
-        while self.padding.len() > REMEMBERED {
-            self.padding.pop_first();
+        if self.line.is_none()
+            && let Rule::Fixed { delay_ns } = self.config.rule
+        {
+            self.line = Some(Timeline::new(self.rate, timestamp, now.plus(delay_ns)));
+            self.arriving = self.line;
         }
+        self.furthest = self.furthest.max(timestamp.plus(duration));
+        let body = Body::Gap { reason, packets };
+        self.buffer.insert(Entry { sequence, timestamp, duration, body, jump: None });
     }
 
-    /// The stream ends at `timestamp`, or with the last packet that came: what is held is still played.
-    pub fn handle_end(&mut self, timestamp: Option<MediaTime>) {
-        let last = self.entries.last_key_value().map(|(begin, entry)| begin.plus(entry.duration()));
-        let reached = last.or_else(|| self.cursor.map(|cursor| cursor.timestamp)).unwrap_or_default();
-        // An end far behind what came is another time line's: nothing is invented to reach it.
-        let limit = reached.plus(self.rate.ticks(MAX_AHEAD_NS));
-        self.end = Some(timestamp.filter(|end| *end <= limit).unwrap_or(reached));
+    /// Nothing more will come: what is held is played out, then [`Output::Ended`] is given. Where `end` lies behind
+    /// the last record, silence fills the rest.
+    pub fn finish(&mut self, now: Stamp, end: Option<MediaTime>) {
+        let end = end.unwrap_or(self.furthest);
+        let tail = self.rate.ns(end.since(self.furthest));
+        self.ended = Some(if tail <= TAIL_NS { end } else { self.furthest });
+        self.start_playing(now);
     }
 
-    /// Whether all has been played, the end too.
-    pub const fn is_ended(&self) -> bool {
-        self.ended
-    }
-
-    /// When to ask again; none where only a packet can bring news.
+    /// When [`poll`](Self::poll) will have something; none while that depends on what arrives.
     pub fn next_deadline(&self) -> Option<Stamp> {
-        if self.ended {
-            return None;
-        }
-        let line = self.line?;
-        let at = self.cursor.map_or(line.timestamp, |cursor| cursor.timestamp);
-        Some(line.due(at))
-    }
-
-    /// What is to be done at `now`.
-    pub fn poll(&mut self, now: Stamp) -> Output<'_, P> {
-        if self.ended {
-            return Output::Idle;
-        }
-        if self.line.is_none() {
-            match self.begin(now) {
-                Begin::Later => return Output::Idle,
-                Begin::Now => {}
-                Begin::Inserted(gap) => return self.insert_time(gap),
-            }
-        }
-        let Some(line) = self.line else { return Output::Idle };
-        let Some(cursor) = self.cursor.or_else(|| self.first_cursor()) else { return self.end_or_idle(line) };
-        let due = line.due(cursor.timestamp);
-        if now < due {
-            return Output::Wait(due);
-        }
-        self.cursor = Some(cursor);
-        match self.entries.first_key_value() {
-            None => self.nothing_there(now, line, cursor),
-            Some((begin, _)) if *begin <= cursor.timestamp => self.play_first(now, line, cursor),
-            Some((begin, entry)) => {
-                let (begin, sequence) = (*begin, entry.sequence());
-                self.missing_before(begin, sequence, line, cursor)
-            }
-        }
-    }
-
-    fn is_duplicate(&self, packet: &Packet<P>) -> bool {
-        self.played.contains(&packet.sequence) || self.entries.contains_key(&packet.timestamp)
-    }
-
-    /// Whether the packet is late, or on another time line.
-    fn out_of_line(&mut self, now: Stamp, packet: &Packet<P>) -> Option<Insert> {
-        let span = self.rate.ns(u64::from(packet.duration));
-        let before_cursor = self.cursor.is_some_and(|cursor| packet.timestamp < cursor.timestamp);
-        let Some(line) = self.line else {
-            // The half-full rule waits: only what lies behind the cursor has missed its time.
-            return before_cursor.then(|| self.late(packet, span));
+        let Some(first) = self.buffer.first() else {
+            let ended = self.ended.is_some_and(|end| self.position.is_some_and(|at| at.media < end));
+            return self.position.filter(|_| ended).map(|at| at.due);
         };
-        let due = line.due(packet.timestamp);
-        let ahead = due.since(packet.arrived) - self.config.delay().unwrap_or(0);
-        if ahead > MAX_AHEAD_NS && self.config.delay().is_some() {
-            return Some(Insert::Jump);
+        match self.position {
+            _ if self.is_filling() => None,
+            Some(position) => Some(position.due),
+            None => self.line.map(|line| line.at(first.timestamp)),
         }
-        // A packet may still fill its slot while the slot lasts.
-        let missed = self.config.delay().is_some() && self.cursor.is_some() && now >= due.plus(span);
-        (before_cursor || missed).then(|| {
-            if due.since(packet.arrived) < 0 {
-                self.late_ns += span;
-            }
-            if self.late_ns > MAX_LATE_NS { Insert::Jump } else { self.late(packet, 0) }
-        })
     }
 
-    fn late(&mut self, packet: &Packet<P>, span: i64) -> Insert {
-        self.late_ns += span;
-        if self.late_ns > MAX_LATE_NS {
-            return Insert::Jump;
+    /// What is to be released at `now`.
+    pub fn poll(&mut self, now: Stamp) -> Output<'_, P> {
+        self.drop_passed();
+        self.note_underflow(now);
+        match self.next_deadline() {
+            Some(deadline) if deadline > now => Output::Wait(deadline),
+            Some(_) => self.release(now),
+            None if self.ended.is_some() && self.buffer.is_empty() => Output::Ended,
+            None => Output::Idle,
         }
+    }
+
+    /// Whether packets have times of their own (fixed delay) or are only counted.
+    const fn is_timed(&self) -> bool {
+        matches!(self.config.rule, Rule::Fixed { .. })
+    }
+
+    const fn is_filling(&self) -> bool {
+        self.filling && !self.is_timed()
+    }
+}
+
+/// What arrives.
+impl<P> Playout<P> {
+    /// Whether media time has gone back so far that the sender must have started anew.
+    fn is_restart(&mut self, meta: &Meta) -> bool {
+        let back = self.position.map_or(0, |position| self.rate.ns(position.media.since(meta.timestamp)));
+        if back <= RESTART_NS {
+            self.far_behind = 0;
+            return false;
+        }
+        self.far_behind += 1;
+        self.seen.is_newest(meta.sequence) || self.far_behind >= RESTART_PACKETS
+    }
+
+    fn came_too_late(&mut self) -> Insert<P> {
         self.stats.packets_late += 1;
-        self.drop_packet(packet.sequence, GapReason::Late);
+        self.stats.packets_discarded += 1;
+        self.stats.packets_lost = self.stats.packets_lost.saturating_sub(1);
         Insert::Late
     }
 
-    fn is_refused(&mut self) -> bool {
-        let held = self.entries.len();
-        if held >= MAX_PACKETS {
-            return true;
-        }
-        if let Config::HalfFull { max, .. } = self.config {
-            if max < 2 {
-                return false;
-            }
-            if held > max {
-                self.refusing = true;
-            } else if held <= max / 2 {
+    fn has_room(&mut self, meta: &Meta) -> bool {
+        let held = self.buffer.packets();
+        if let Rule::Count { max, .. } = self.config.rule
+            && max >= 2
+        {
+            if self.refusing && held <= max / 2 {
                 self.refusing = false;
             }
-            return self.refusing;
+            if self.refusing || held > max {
+                self.refusing = true;
+                return false;
+            }
         }
-        held >= self.config.capacity()
+        self.buffer.len() < self.config.max_packets && self.buffer.bytes() + meta.bytes <= self.config.max_bytes
     }
 
-    fn drop_packet(&mut self, sequence: SequenceNumber, reason: GapReason) {
+    fn refuse(&mut self, meta: &Meta) -> Insert<P> {
+        self.stats.packets_overflowed += 1;
         self.stats.packets_discarded += 1;
-        self.dropped.insert(sequence, reason);
-        while self.dropped.len() > REMEMBERED {
-            self.dropped.pop_first();
+        if self.buffer.len() < self.config.max_packets.saturating_mul(2) {
+            let duration = u64::from(meta.duration);
+            self.furthest = self.furthest.max(meta.timestamp.plus(duration));
+            self.buffer.refuse(meta.sequence, meta.timestamp, duration);
         }
+        Insert::Overflow
     }
 
-    /// Fixed delay: ties media time to time at the first packet; until playing begins, a faster one ties it anew.
-    fn anchor(&mut self, arrived: Stamp, timestamp: MediaTime) {
-        let Some(delay) = self.config.delay() else { return };
-        let candidate = Line { stamp: arrived.plus(delay), timestamp, rate: self.rate };
-        match self.line {
-            None => self.line = Some(candidate),
-            Some(line) if self.cursor.is_none() && candidate.due(line.timestamp) < line.stamp => {
-                self.line = Some(candidate);
-            }
-            Some(line) if self.cursor.is_none() && timestamp < line.timestamp => {
-                self.line = Some(Line { stamp: line.due(timestamp), timestamp, rate: self.rate });
-            }
-            Some(_) => {}
-        }
-    }
-
-    fn first_cursor(&self) -> Option<Cursor> {
-        let (timestamp, entry) = self.entries.first_key_value()?;
-        Some(Cursor { timestamp: *timestamp, sequence: entry.sequence() })
-    }
-
-    /// Whether playing begins (again) now.
-    fn begin(&mut self, now: Stamp) -> Begin {
-        let ticks = self.entries.values().map(Entry::duration).sum();
-        let enough = self.config.may_start(self.entries.len(), ticks, self.rate);
-        if !enough && self.end.is_none() {
-            return Begin::Later;
-        }
-        let first = self.entries.first_key_value().map(|(timestamp, _)| *timestamp);
-        let Some(timestamp) = first.or_else(|| self.cursor.map(|cursor| cursor.timestamp)).or(self.end) else {
-            return Begin::Later;
+    /// Moves the line from media time to playout time where the packet says that it is wrong. Gives a line that holds
+    /// only from this packet on, where the timestamps jump.
+    fn follow(&mut self, meta: &Meta) -> Option<Timeline> {
+        let Rule::Fixed { delay_ns } = self.config.rule else { return None };
+        let fresh = Timeline::new(self.rate, meta.timestamp, meta.arrived.plus(delay_ns));
+        let Some(line) = self.arriving else {
+            self.line = Some(fresh);
+            self.arriving = Some(fresh);
+            return None;
         };
-        let dry = self.ran_dry.take();
-        self.line = Some(Line { stamp: now, timestamp, rate: self.rate });
-        match (dry, self.cursor) {
-            (Some(dry), Some(cursor)) if now > dry || timestamp > cursor.timestamp => {
-                Begin::Inserted(Inserted { from: dry, until: now, timestamp })
-            }
-            _ => Begin::Now,
+        if meta.recovered {
+            return None;
+        }
+        let over = meta.arrived.since(line.at(meta.timestamp).plus(-delay_ns));
+        if over < -JUMP_NS && meta.timestamp > self.furthest {
+            self.arriving = Some(fresh);
+            self.stats.resyncs += 1;
+            return Some(fresh);
+        }
+        let playing = self.position.is_some();
+        let waiting = playing && self.buffer.is_empty();
+        let shift = self.floor.handle(meta.arrived, over, delay_ns, playing, waiting)?;
+        self.stats.resyncs += u64::from(playing);
+        self.shift(shift);
+        None
+    }
+
+    fn shift(&mut self, ns: i64) {
+        for line in [&mut self.line, &mut self.arriving].into_iter().flatten() {
+            line.shift(ns);
+        }
+    }
+}
+
+/// The half-full rule.
+impl<P> Playout<P> {
+    fn start_if_full(&mut self, now: Stamp) {
+        let Rule::Count { max, start } = self.config.rule else { return };
+        let full = match start {
+            _ if max < 2 => true,
+            Start::Packets(packets) => self.buffer.packets() >= packets,
+            Start::Span(ns) => self.held_ns() >= ns,
+        };
+        if full {
+            self.start_playing(now);
         }
     }
 
-    /// The wait after an underrun, as a gap: as much media time as is missing, in the time that it took.
-    fn insert_time(&mut self, inserted: Inserted) -> Output<'_, P> {
-        let cursor = self.cursor.unwrap_or(Cursor { timestamp: inserted.timestamp, sequence: SequenceNumber(0) });
-        let next = self.first_cursor().unwrap_or(cursor);
-        let packets = next.sequence.0.saturating_sub(cursor.sequence.0).min(u64::from(u32::MAX)) as u32;
-        let duration = inserted.timestamp.since(cursor.timestamp);
-        self.cursor = Some(Cursor { timestamp: inserted.timestamp, sequence: next.sequence });
-        self.count_gap(duration, packets);
-        Output::Gap(GapOut {
-            sequence: cursor.sequence,
-            timestamp: cursor.timestamp,
-            duration,
-            packets,
-            reason: if packets > 0 { GapReason::Lost } else { GapReason::Late },
-            due: inserted.from,
-            slot: Some(u64::try_from(inserted.until.since(inserted.from)).unwrap_or(0)),
-            later: None,
-        })
-    }
-
-    fn end_or_idle(&mut self, line: Line) -> Output<'_, P> {
-        let Some(timestamp) = self.end else { return Output::Idle };
-        self.ended = true;
-        Output::End { timestamp, due: line.due(timestamp) }
-    }
-
-    fn nothing_there(&mut self, now: Stamp, line: Line, cursor: Cursor) -> Output<'_, P> {
-        if let Some(end) = self.end {
-            if end > cursor.timestamp {
-                return self.gap(line, cursor, end.since(cursor.timestamp), 0, GapReason::Lost, None);
-            }
-            return self.end_or_idle(line);
+    fn start_playing(&mut self, now: Stamp) {
+        if !self.is_filling() {
+            return;
         }
-        if self.config.delay().is_none() {
-            self.stats.underruns += 1;
-            self.ran_dry = Some(line.due(cursor.timestamp));
-            self.line = None;
-            return Output::Idle;
-        }
-        let until = line.first_after(now, cursor.timestamp, self.frame);
-        let duration = until.since(cursor.timestamp);
-        let packets = (duration / self.frame).min(u64::from(u32::MAX)) as u32;
-        let reason = self.reason(cursor.sequence);
-        self.gap(line, cursor, duration, packets, reason, None)
+        let Some(first) = self.buffer.first() else { return };
+        let media = self.position.map_or(first.timestamp, |position| position.media);
+        let due = self.position.map_or(now, |position| position.due.max(now));
+        self.line = Some(Timeline::new(self.rate, media, due));
+        self.filling = false;
     }
 
-    fn play_first(&mut self, now: Stamp, line: Line, cursor: Cursor) -> Output<'_, P> {
-        let Some((begin, entry)) = self.entries.pop_first() else { return Output::Idle };
-        let due = line.due(begin);
-        let after = begin.plus(entry.duration()).max(cursor.timestamp);
-        match entry {
-            Entry::Packet(packet) => {
-                self.cursor = Some(Cursor { timestamp: after, sequence: packet.sequence.plus(1) });
-                self.played(now, &packet);
-                Output::Packet { packet, due }
-            }
-            Entry::Gap { sequence, duration, packets, reason } => {
-                let at = Cursor { timestamp: begin, sequence };
-                self.gap(line, at, duration, packets, reason, None)
-            }
+    /// A buffer that was empty when its next packet was due fills up again.
+    fn note_underflow(&mut self, now: Stamp) {
+        let due = self.position.is_some_and(|position| now > position.due);
+        if !self.is_timed() && !self.filling && self.ended.is_none() && due && self.buffer.is_empty() {
+            self.filling = true;
+            self.stats.underflows += 1;
+        }
+    }
+}
+
+/// What leaves.
+impl<P> Playout<P> {
+    /// Drops what begins before the place that the release has come to: another record covered it.
+    fn drop_passed(&mut self) {
+        let Some(position) = self.position else { return };
+        while self.buffer.first().is_some_and(|first| first.timestamp < position.media) {
+            let entry = self.buffer.pop();
+            self.stats.packets_discarded += u64::from(entry.is_some_and(|entry| entry.arrived().is_some()));
         }
     }
 
-    /// A hole before the first entry: packet by packet where packets are missing, since one may still come in time;
-    /// whole where the sender sent none.
-    fn missing_before(&mut self, begin: MediaTime, next: SequenceNumber, line: Line, cursor: Cursor) -> Output<'_, P> {
-        let hole = begin.since(cursor.timestamp);
-        let numbers = next.0.saturating_sub(cursor.sequence.0);
-        let padded = self.padding.range(cursor.sequence..next.max(cursor.sequence)).count() as u64;
-        let missing = numbers.saturating_sub(padded);
-        if missing == 0 {
-            return self.gap(line, cursor, hole, 0, GapReason::Silent, Some(begin));
-        }
-        let one = (hole / missing).max(1);
-        let duration = if missing == 1 || one > hole { hole } else { one };
-        let reason = self.reason(cursor.sequence);
-        self.gap(line, cursor, duration, 1, reason, Some(begin))
-    }
-
-    fn reason(&self, sequence: SequenceNumber) -> GapReason {
-        self.dropped.get(&sequence).copied().unwrap_or(GapReason::Lost)
-    }
-
-    fn gap(
-        &mut self,
-        line: Line,
-        at: Cursor,
-        duration: u64,
-        packets: u32,
-        reason: GapReason,
-        later: Option<MediaTime>,
-    ) -> Output<'_, P> {
-        self.cursor =
-            Some(Cursor { timestamp: at.timestamp.plus(duration), sequence: at.sequence.plus(u64::from(packets)) });
-        self.count_gap(duration, packets);
-        let later = later.filter(|_| !reason.is_silence()).and_then(|begin| match self.entries.get(&begin)? {
-            Entry::Packet(packet) => Some((u32::try_from(begin.since(at.timestamp)).ok()?, &packet.payload)),
-            Entry::Gap { .. } => None,
+    fn release(&mut self, now: Stamp) -> Output<'_, P> {
+        let Some(first) = self.buffer.first() else { return self.release_tail() };
+        let (timestamp, sequence) = (first.timestamp, first.sequence);
+        let jumps = first.jump.is_some();
+        let position = self.position.unwrap_or_else(|| {
+            let due = self.line.map_or(now, |line| line.at(timestamp));
+            Position { media: timestamp, due }
         });
-        Output::Gap(GapOut {
-            sequence: at.sequence,
-            timestamp: at.timestamp,
+        self.position = Some(position);
+        if let Some(mut line) = self.buffer.take_jump() {
+            // What lies before the jump is played out first.
+            line.shift(position.due.since(line.at(timestamp)).max(0));
+            self.line = Some(line);
+        }
+        if timestamp > position.media {
+            return self.release_hole(now, position, timestamp, sequence, jumps);
+        }
+        if self.due_at(position.media) > position.due {
+            return self.insert_time(position);
+        }
+        let Some(entry) = self.buffer.pop() else { return Output::Idle };
+        self.release_entry(now, position, entry)
+    }
+
+    /// Nothing came for the media time before the next record.
+    fn release_hole(
+        &mut self,
+        now: Stamp,
+        position: Position,
+        until: MediaTime,
+        sequence: SequenceNumber,
+        jumps: bool,
+    ) -> Output<'_, P> {
+        let hole = until.since(position.media);
+        let expected = self.expected.unwrap_or(sequence.0);
+        let missing = self.seen.missing(expected, sequence.0);
+        let missing = u32::try_from(missing).unwrap_or(u32::MAX);
+        let (duration, packets) = match missing {
+            0 => (hole, 0),
+            _ if jumps => (hole, missing),
+            _ => self.lost_span(now, position.media, hole, missing),
+        };
+        let silent = packets == 0;
+        if silent && !jumps {
+            // Moving the line costs nothing where there is nothing to hear.
+            let slack = self.floor.take_slack();
+            self.shift(slack);
+        }
+        let reason = if silent { GapReason::Silent } else { GapReason::Lost };
+        self.expected = Some(expected.saturating_add(u64::from(packets)));
+        self.stats.packets_lost += u64::from(packets);
+        let sequence = SequenceNumber(expected);
+        self.gap(position, Span { sequence, duration, packets, reason })
+    }
+
+    /// How much of a hole is released now, and how many packets that is: a packet at a time while one may still come,
+    /// all at once what is past.
+    fn lost_span(&self, now: Stamp, from: MediaTime, hole: u64, missing: u32) -> (u64, u32) {
+        let count = u64::from(missing);
+        let even = hole / count;
+        let step =
+            if even * count == hole && (self.nominal == 0 || even <= self.nominal) { even } else { self.nominal };
+        let step = step.clamp(1, hole);
+        if step.saturating_mul(count) > hole {
+            return (hole, missing);
+        }
+        let past = now.since(self.due_at(from)).max(0);
+        let steps = (self.rate.ticks(past) / step).saturating_add(1).min(count);
+        (step * steps, steps as u32)
+    }
+
+    /// Playing goes on later than it would have: the time between is filled with nothing.
+    fn insert_time(&mut self, position: Position) -> Output<'_, P> {
+        let sequence = SequenceNumber(self.expected.unwrap_or_default());
+        self.gap(position, Span { sequence, duration: 0, packets: 0, reason: GapReason::Late })
+    }
+
+    /// The stream ends behind its last record.
+    fn release_tail(&mut self) -> Output<'_, P> {
+        let (Some(position), Some(end)) = (self.position, self.ended) else { return Output::Idle };
+        let duration = end.since(position.media);
+        let sequence = SequenceNumber(self.expected.unwrap_or_default());
+        self.gap(position, Span { sequence, duration, packets: 0, reason: GapReason::Silent })
+    }
+
+    fn release_entry(&mut self, now: Stamp, position: Position, entry: Entry<P>) -> Output<'_, P> {
+        let room = self.buffer.first().map_or(u64::MAX, |next| next.timestamp.since(entry.timestamp));
+        let sequence = entry.sequence;
+        match entry.body {
+            Body::Packet(meta, payload) => {
+                self.expected = Some(sequence.0.saturating_add(1));
+                if entry.duration > 0 {
+                    self.nominal = entry.duration;
+                }
+                match self.spoilt(now, position, &meta) {
+                    None => self.play(now, position, meta, payload),
+                    Some(reason) => {
+                        self.stats.packets_discarded += 1;
+                        self.stats.packets_late += u64::from(reason == GapReason::Late);
+                        self.gap(position, Span { sequence, duration: entry.duration.min(room), packets: 1, reason })
+                    }
+                }
+            }
+            Body::Gap { reason, packets } => {
+                self.expected = Some(sequence.0.saturating_add(u64::from(packets)));
+                self.gap(position, Span { sequence, duration: entry.duration.min(room), packets, reason })
+            }
+            Body::Refused { packets } => {
+                self.expected = Some(sequence.0.saturating_add(u64::from(packets)));
+                let duration = entry.duration.min(room);
+                self.line = Some(Timeline::new(self.rate, position.media.plus(duration), position.due));
+                self.gap(position, Span { sequence, duration, packets, reason: GapReason::Overrun })
+            }
+        }
+    }
+
+    /// Why a packet that is there cannot be played, if so.
+    fn spoilt(&self, now: Stamp, position: Position, meta: &Meta) -> Option<GapReason> {
+        if self.is_timed() && meta.arrived > position.due {
+            return Some(GapReason::Late);
+        }
+        (now.since(position.due) > self.config.max_behind_ns).then_some(GapReason::Overrun)
+    }
+
+    fn play(&mut self, now: Stamp, position: Position, meta: Meta, payload: P) -> Output<'_, P> {
+        let ticks = u64::from(meta.duration);
+        let slot = self.advance(position, ticks);
+        let held = position.due.max(now).since(meta.arrived).max(0);
+        self.stats.jitter_buffer_emitted_count += ticks;
+        self.stats.jitter_buffer_delay_ns += u128::from(ticks) * held.unsigned_abs() as u128;
+        Output::Audio(Played { meta, payload, due: position.due, slot })
+    }
+
+    fn gap(&mut self, position: Position, span: Span) -> Output<'_, P> {
+        let Span { sequence, duration, packets, reason } = span;
+        let slot = self.advance(position, duration);
+        if reason.is_silence() {
+            self.stats.silent_ticks += duration;
+        } else {
+            self.stats.gap_ticks = self.stats.gap_ticks.saturating_add(duration);
+            self.stats.gaps += 1;
+        }
+        let later = if reason.is_silence() || duration == 0 { None } else { self.later(position.media) };
+        Output::Gap(Missing {
+            sequence,
+            timestamp: position.media,
             duration,
             packets,
             reason,
-            due: line.due(at.timestamp),
-            slot: None,
+            due: position.due,
+            slot,
             later,
         })
     }
 
-    fn count_gap(&mut self, duration: u64, packets: u32) {
-        self.stats.gaps += 1;
-        self.stats.gap_ticks += duration;
-        self.stats.packets_lost += u64::from(packets);
-    }
-
-    fn played(&mut self, now: Stamp, packet: &Packet<P>) {
-        self.frame = u64::from(packet.duration).max(1);
-        self.played.insert(packet.sequence);
-        while self.played.len() > REMEMBERED {
-            self.played.pop_first();
+    /// The next packet, as seen from a gap that begins at `from`.
+    fn later(&self, from: MediaTime) -> Option<Later<'_, P>> {
+        let entry = self.buffer.first()?;
+        match &entry.body {
+            Body::Packet(_, payload) => Some(Later { ahead: entry.timestamp.since(from), payload }),
+            Body::Gap { .. } | Body::Refused { .. } => None,
         }
-        let ticks = f64::from(packet.duration);
-        self.stats.jitter_buffer_emitted_count += u64::from(packet.duration);
-        self.stats.jitter_buffer_delay += now.since(packet.arrived) as f64 / 1e9 * ticks;
-        self.stats.jitter_buffer_target_delay += self.config.delay().unwrap_or(0) as f64 / 1e9 * ticks;
+    }
+
+    /// Steps both timelines over `ticks`; gives the nanoseconds between.
+    fn advance(&mut self, position: Position, ticks: u64) -> u64 {
+        let media = position.media.plus(ticks);
+        let due = self.due_at(media).max(position.due);
+        self.position = Some(Position { media, due });
+        due.since(position.due).unsigned_abs()
+    }
+
+    fn due_at(&self, media: MediaTime) -> Stamp {
+        self.line.map_or(Stamp::ZERO, |line| line.at(media))
     }
 }
 
-enum Begin {
-    Later,
-    Now,
-    Inserted(Inserted),
-}
-
-struct Inserted {
-    from: Stamp,
-    until: Stamp,
-    timestamp: MediaTime,
+/// A gap about to be released.
+struct Span {
+    sequence: SequenceNumber,
+    duration: u64,
+    packets: u32,
+    reason: GapReason,
 }
