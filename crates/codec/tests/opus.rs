@@ -1,0 +1,219 @@
+//! Streams through Opus: exact in time, whatever is missing or damaged.
+
+use vox_codec::{Coded, DecoderOptions, OpusSettings, OpusStreamEncoder, StreamDecoder};
+use vox_frame::{
+    Audio, Channels, Codec, End, EndReason, Format, Gap, GapReason, LaterPacket, MediaTime, Rate, SequenceNumber,
+    StreamId, Times,
+};
+
+const ID: StreamId = StreamId(1);
+
+struct Coding {
+    format: Format,
+    packets: Vec<(MediaTime, u32, Vec<u8>)>,
+    end: MediaTime,
+}
+
+/// Something like speech: a buzz whose pitch and level wander, with pauses.
+fn speech(frames: usize, rate: u32, channels: usize) -> Vec<f32> {
+    let mut phase = 0.0f32;
+    let mut out = Vec::with_capacity(frames * channels);
+    for n in 0..frames {
+        let t = n as f32 / rate as f32;
+        let pitch = 120.0 + 30.0 * (t * 2.1).sin();
+        phase = (phase + pitch / rate as f32).fract();
+        let level = (t * 3.0).sin().max(0.0);
+        let sample: f32 =
+            (1..12).map(|h| (phase * core::f32::consts::TAU * h as f32).sin() / h as f32).sum::<f32>() * 0.2 * level;
+        out.extend((0..channels).map(|channel| if channel == 0 { sample } else { sample * 0.5 }));
+    }
+    out
+}
+
+fn encode(pcm: &[f32], rate: u32, channels: Channels, settings: &OpusSettings, frame_ns: i64) -> Coding {
+    let input = Format::new(Codec::PcmF32, Rate::new(rate).expect("a rate"), channels, 0);
+    let mut encoder = OpusStreamEncoder::new(&input, settings, frame_ns).expect("settings that libopus takes");
+    let format = encoder.format(&input);
+    let mut packets = Vec::new();
+    let mut emit = |coded: Coded<'_>| match coded {
+        Coded::Packet { timestamp, duration, payload, .. } => packets.push((timestamp, duration, payload.to_vec())),
+        Coded::Silence { .. } => panic!("no DTX was asked for"),
+    };
+    let mut at = MediaTime(0);
+    // Chunks of a size that fits no frame.
+    for chunk in pcm.chunks(777 * channels.count()) {
+        encoder.audio(chunk, channels, at, None, &mut emit).expect("encodes");
+        at = at.plus((chunk.len() / channels.count()) as u64);
+    }
+    let end = encoder.end(at, &mut emit).expect("encodes");
+    Coding { format, packets, end }
+}
+
+fn audio<'a>(timestamp: MediaTime, duration: u32, payload: &'a [u8]) -> Audio<'a> {
+    Audio {
+        id: ID,
+        sequence: SequenceNumber(0),
+        timestamp,
+        duration,
+        marker: false,
+        recovered: false,
+        padding: false,
+        times: Times::default(),
+        slot: None,
+        extensions: &[],
+        payload,
+    }
+}
+
+fn end(timestamp: MediaTime) -> End {
+    End { id: ID, timestamp, times: Times::default(), reason: EndReason::Complete }
+}
+
+fn decode(coding: &Coding) -> Vec<f32> {
+    let mut decoder = StreamDecoder::new(&coding.format, DecoderOptions::default()).expect("a decoder");
+    let mut out = Vec::new();
+    for (timestamp, duration, payload) in &coding.packets {
+        decoder.audio(&audio(*timestamp, *duration, payload), &mut out);
+    }
+    decoder.end(&end(coding.end), &mut out);
+    assert_eq!(decoder.damaged(), 0);
+    out
+}
+
+fn correlation(a: &[f32], b: &[f32]) -> f32 {
+    let dot: f32 = a.iter().zip(b).map(|(x, y)| x * y).sum();
+    let power = |s: &[f32]| s.iter().map(|x| x * x).sum::<f32>();
+    dot / (power(a) * power(b)).sqrt().max(1e-9)
+}
+
+#[test]
+fn every_frame_duration_gives_the_same_length_back_in_place() {
+    let pcm = speech(48_000 + 123, 48_000, 1);
+    for frame_us in [2_500, 5_000, 10_000, 20_000, 40_000, 60_000] {
+        let settings = OpusSettings { bitrate: Some(64_000), ..OpusSettings::default() };
+        let coding = encode(&pcm, 48_000, Channels::MONO, &settings, frame_us * 1000);
+        let heard = decode(&coding);
+        assert_eq!(heard.len(), pcm.len(), "{frame_us} us");
+        let here = correlation(&pcm[1000..], &heard[1000..]);
+        let beside = correlation(&pcm[1000..], &heard[1040..]).max(correlation(&pcm[1040..], &heard[1000..]));
+        assert!(here > 0.85 && here > beside, "{frame_us} us: {here}, 40 samples beside it {beside}");
+        let durations: u64 = coding.packets.iter().map(|(_, duration, _)| u64::from(*duration)).sum();
+        assert!(durations >= coding.end.0, "the packets reach the end");
+    }
+}
+
+#[test]
+fn rates_that_opus_does_not_take_keep_their_length_in_time() {
+    for rate in [5_000, 8_000, 11_025, 16_000, 22_050, 44_100, 96_000, 192_000] {
+        let pcm = speech(rate as usize, rate, 1);
+        let settings = OpusSettings { bitrate: Some(64_000), ..OpusSettings::default() };
+        let coding = encode(&pcm, rate, Channels::MONO, &settings, 20_000_000);
+        assert_eq!(coding.end, MediaTime(48_000), "{rate} Hz");
+        assert_eq!(decode(&coding).len(), 48_000, "{rate} Hz");
+    }
+}
+
+#[test]
+fn stereo_stays_stereo() {
+    let pcm = speech(48_000, 48_000, 2);
+    let settings = OpusSettings { bitrate: Some(96_000), ..OpusSettings::default() };
+    let heard = decode(&encode(&pcm, 48_000, Channels::STEREO, &settings, 20_000_000));
+    assert_eq!(heard.len(), pcm.len());
+    let level = |channel: usize| heard.iter().skip(channel).step_by(2).map(|x| x * x).sum::<f32>();
+    assert!((level(0) / level(1)).log10() > 0.4, "the left channel is 6 dB louder");
+}
+
+#[test]
+fn a_lost_packet_comes_back_better_from_the_copy_in_the_next() {
+    let pcm = speech(3 * 48_000, 48_000, 1);
+    let settings = OpusSettings { bitrate: Some(32_000), fec: true, loss: 20, ..OpusSettings::default() };
+    let coding = encode(&pcm, 48_000, Channels::MONO, &settings, 20_000_000);
+    let whole = decode(&coding);
+    let error = |fec: bool| {
+        let options = DecoderOptions { fec, ..DecoderOptions::default() };
+        let mut decoder = StreamDecoder::new(&coding.format, options).expect("a decoder");
+        let mut out = Vec::new();
+        for (n, (timestamp, duration, payload)) in coding.packets.iter().enumerate() {
+            let later = coding.packets.get(n + 1);
+            match later.filter(|_| n % 5 == 3) {
+                Some((_, _, next)) => decoder.gap(
+                    &Gap {
+                        id: ID,
+                        sequence: SequenceNumber(n as u64),
+                        timestamp: *timestamp,
+                        duration: u64::from(*duration),
+                        packets: 1,
+                        reason: GapReason::Lost,
+                        times: Times::default(),
+                        slot: None,
+                        later: Some(LaterPacket { ahead: *duration, payload: next }),
+                    },
+                    &mut out,
+                ),
+                None => decoder.audio(&audio(*timestamp, *duration, payload), &mut out),
+            }
+        }
+        decoder.end(&end(coding.end), &mut out);
+        assert_eq!(out.len(), whole.len());
+        out.iter().zip(&whole).map(|(a, b)| (a - b) * (a - b)).sum::<f32>()
+    };
+    let (with, without) = (error(true), error(false));
+    assert!(with < without * 0.7, "error {with} with the copies, {without} without");
+}
+
+#[test]
+fn damaged_packets_are_concealed_counted_and_never_longer_than_their_duration() {
+    let format = Format::new(Codec::Opus, Rate::HZ_48000, Channels::MONO, 960);
+    let mut decoder = StreamDecoder::new(&format, DecoderOptions::default()).expect("a decoder");
+    let mut out = Vec::new();
+    let mut seed = 1u32;
+    for n in 0..2000usize {
+        let payload: Vec<u8> = (0..n % 90)
+            .map(|_| {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (seed >> 24) as u8
+            })
+            .collect();
+        out.clear();
+        decoder.audio(&audio(MediaTime(n as u64 * 960), 960, &payload), &mut out);
+        assert_eq!(out.len(), 960);
+        assert!(out.iter().all(|sample| sample.is_finite()));
+    }
+    assert!(decoder.damaged() > 0);
+}
+
+#[test]
+fn a_gap_of_hours_is_made_in_pieces() {
+    let format = Format::new(Codec::Pcmu, Rate::HZ_8000, Channels::MONO, 160);
+    let mut decoder = StreamDecoder::new(&format, DecoderOptions::default()).expect("a decoder");
+    let mut out = Vec::new();
+    let gap = Gap {
+        id: ID,
+        sequence: SequenceNumber(0),
+        timestamp: MediaTime(0),
+        duration: u64::MAX,
+        packets: 0,
+        reason: GapReason::Lost,
+        times: Times::default(),
+        slot: None,
+        later: None,
+    };
+    decoder.gap(&gap, &mut out);
+    assert_eq!(out.len() as u64, 8000 * StreamDecoder::MAX_AT_ONCE_S);
+}
+
+#[test]
+fn sixteen_bit_codecs_are_exact() {
+    let samples: Vec<i16> = (-500..500).map(|n| n * 65).collect();
+    let little: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+    let big: Vec<u8> = samples.iter().flat_map(|sample| sample.to_be_bytes()).collect();
+    for (codec, payload) in [(Codec::PcmS16, &little), (Codec::L16, &big)] {
+        let format = Format::new(codec, Rate::HZ_48000, Channels::STEREO, 960);
+        let mut decoder = StreamDecoder::new(&format, DecoderOptions::default()).expect("a decoder");
+        let mut out = Vec::new();
+        decoder.audio(&audio(MediaTime(0), 500, payload), &mut out);
+        let mut bytes = Vec::new();
+        vox_codec::linear::f32_to_s16le(&out, &mut bytes);
+        assert_eq!(bytes, little);
+    }
+}
