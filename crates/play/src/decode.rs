@@ -1,48 +1,49 @@
-//! From payloads to samples.
+//! From the records of one stream to samples.
 
-use vox_cli::Failure;
-use vox_frame::{Audio, Channels, Codec, End, Format, Gap, Rate};
+use vox_codec::{DecoderOptions, StreamDecoder};
+use vox_frame::{Audio, Channels, End, Format, Gap, Rate};
 
 /// Decodes one stream.
-pub(crate) struct Decoder {
-    codec: Codec,
-    rate: Rate,
-    channels: Channels,
-}
+pub(crate) struct Decoder(StreamDecoder);
 
 impl Decoder {
     /// A decoder for that format.
     ///
     /// # Errors
-    /// When the format cannot be decoded.
-    pub(crate) fn new(format: &Format) -> Result<Self, Failure> {
-        Ok(Self { codec: format.codec.clone(), rate: format.rate, channels: format.channels })
+    /// When the codec is not known here, or does not take so many channels.
+    pub(crate) fn new(format: &Format) -> Result<Self, vox_codec::Error> {
+        StreamDecoder::new(format, DecoderOptions::default()).map(Self)
     }
 
     /// The rate of what comes out.
     pub(crate) const fn rate(&self) -> Rate {
-        self.rate
+        self.0.rate()
     }
 
     /// The channels of what comes out.
     pub(crate) const fn channels(&self) -> Channels {
-        self.channels
+        self.0.channels()
     }
 
     /// Appends the samples of a record.
     pub(crate) fn audio(&mut self, audio: &Audio<'_>, out: &mut Vec<f32>) {
-        match self.codec {
-            Codec::PcmS16 => {
-                out.extend(audio.payload.as_chunks().0.iter().map(|&two| f32::from(i16::from_le_bytes(two)) / 32_768.0))
-            }
-            Codec::PcmF32 => out.extend(audio.payload.as_chunks().0.iter().map(|&four| f32::from_le_bytes(four))),
-            _ => {}
-        }
+        self.0.audio(audio, out);
     }
 
-    /// Appends what stands in for a gap; may be shorter than the gap, the rest is silence.
-    pub(crate) fn gap(&mut self, _gap: &Gap<'_>, _out: &mut Vec<f32>) {}
+    /// Appends what stands in for a gap, and gives the ticks of it that were made; what is missing of a very long one
+    /// is silence.
+    pub(crate) fn gap(&mut self, gap: &Gap<'_>, out: &mut Vec<f32>) -> u64 {
+        self.0.gap(gap, out);
+        gap.duration.min(u64::from(self.rate().hz()) * StreamDecoder::MAX_AT_ONCE_S)
+    }
 
     /// Appends what was held back until the end.
-    pub(crate) fn end(&mut self, _end: &End, _out: &mut Vec<f32>) {}
+    pub(crate) fn end(&mut self, end: &End, out: &mut Vec<f32>) {
+        self.0.end(end, out);
+    }
+
+    /// Appends what was held back, where the stream broke off.
+    pub(crate) fn flush(&mut self, out: &mut Vec<f32>) {
+        self.0.flush(out);
+    }
 }

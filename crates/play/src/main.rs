@@ -66,10 +66,7 @@ fn play_to_tape(sink: &Sink, args: &Args) -> Result<(), Failure> {
             tape.advance(timeline, finished(timeline))?;
         }
     };
-    feed(&mut mixer, &mut tape, |mixer, late| {
-        mixer.end_all(late);
-        Ok(())
-    })?;
+    feed(&mut mixer, &mut tape, |mixer, late| mixer.end_all(late))?;
     let timeline = mixer.timeline_or_default();
     let end = timeline.end();
     tape.advance(timeline, end)?;
@@ -84,13 +81,13 @@ fn play_to_tape(sink: &Sink, args: &Args) -> Result<(), Failure> {
 fn feed(
     mixer: &mut Mixer,
     tape: &mut Tape,
-    take: impl FnOnce(&mut Mixer, &mut dyn FnMut(Late<'_>)) -> Result<(), Failure>,
+    take: impl FnOnce(&mut Mixer, &mut dyn FnMut(Late<'_>)),
 ) -> Result<(), Failure> {
     let (mut lost, mut failed) = (0, None);
     take(mixer, &mut |late| match tape.mix(late) {
         Ok(frames) => lost += frames,
         Err(failure) => failed = Some(failure),
-    })?;
+    });
     mixer.tally.late_samples += lost;
     failed.map_or(Ok(()), Err)
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use vox_cli::{Failure, warn};
+use vox_cli::warn;
 use vox_dsp::{Late, Timeline};
-use vox_frame::{Audio, Channels, Codec, End, Format, Gap, MediaTime, Rate, Record, Stamp, StreamId, Times};
+use vox_frame::{Audio, Channels, End, Format, Gap, MediaTime, Rate, Record, Stamp, StreamId, Times};
 
 use crate::decode::Decoder;
 use crate::place::{Place, Placement};
@@ -88,30 +88,13 @@ impl Mixer {
     }
 
     /// Takes a record that was read at `now`; hands samples for a part of the timeline that is gone to `late`.
-    ///
-    /// # Errors
-    /// When the record cannot be what it says (3).
-    pub(crate) fn handle(
-        &mut self,
-        record: &Record<'_>,
-        now: Stamp,
-        mut late: impl FnMut(Late<'_>),
-    ) -> Result<(), Failure> {
+    pub(crate) fn handle(&mut self, record: &Record<'_>, now: Stamp, mut late: impl FnMut(Late<'_>)) {
         match record {
             Record::Format(id, format) => self.open(*id, format, &mut late),
-            Record::Audio(audio) => {
-                self.audio(audio, now, &mut late);
-                Ok(())
-            }
-            Record::Gap(gap) => {
-                self.gap(gap, now, &mut late);
-                Ok(())
-            }
-            Record::End(end) => {
-                self.end(end, &mut late);
-                Ok(())
-            }
-            Record::Event(_) | Record::Unknown(_) => Ok(()),
+            Record::Audio(audio) => self.audio(audio, now, &mut late),
+            Record::Gap(gap) => self.gap(gap, now, &mut late),
+            Record::End(end) => self.end(end, &mut late),
+            Record::Event(_) | Record::Unknown(_) => {}
         }
     }
 
@@ -122,21 +105,22 @@ impl Mixer {
         }
     }
 
-    fn open(&mut self, id: StreamId, format: &Format, late: &mut impl FnMut(Late<'_>)) -> Result<(), Failure> {
+    fn open(&mut self, id: StreamId, format: &Format, late: &mut impl FnMut(Late<'_>)) {
         self.close(id, late);
         self.tally.streams += 1;
-        if let Codec::Other(name) = &format.codec {
-            warn(format_args!("stream {id} is coded as {name}, which is not known here: it is not played"));
-            return Ok(());
-        }
-        let decoder = Decoder::new(format)?;
+        let decoder = match Decoder::new(format) {
+            Ok(decoder) => decoder,
+            Err(error) => {
+                warn(format_args!("stream {id} is not played: {error}"));
+                return;
+            }
+        };
         let (rate, channels) = (decoder.rate(), decoder.channels());
         self.wanted.rate.get_or_insert(rate);
         self.wanted.channels.get_or_insert(channels);
         self.timeline_or_default().open(id, rate, channels);
         let place = Place::new(format);
         self.voices.insert(id, Voice { decoder, format: format.clone(), place, next: None });
-        Ok(())
     }
 
     fn audio(&mut self, audio: &Audio<'_>, now: Stamp, late: &mut impl FnMut(Late<'_>)) {
@@ -155,23 +139,25 @@ impl Mixer {
         self.arrange(gap.id, gap.timestamp, gap.duration, &gap.times, now, late);
         let (Some(voice), Some(timeline)) = (self.voices.get_mut(&gap.id), &mut self.timeline) else { return };
         let rate = voice.decoder.rate();
-        let media = voice.format.rate.convert(gap.duration, rate);
-        // A gap that must fill another time than its own is padded or cut.
-        let wanted = gap.slot.map_or(media, |ns| rate.ticks(i64::try_from(ns).unwrap_or(i64::MAX)));
-        let wanted = wanted.min(rate.ticks(MAX_HOLE_NS));
         self.pcm.clear();
-        voice.decoder.gap(gap, &mut self.pcm);
-        let frames = (self.pcm.len() / voice.decoder.channels().count()) as u64;
-        let made = frames.min(wanted);
-        self.pcm.truncate(made as usize * voice.decoder.channels().count());
+        let made = voice.decoder.gap(gap, &mut self.pcm);
+        timeline.push(gap.id, &self.pcm, &mut *late);
+        let longest = rate.ticks(MAX_HOLE_NS);
+        let media = gap.duration.min(longest);
+        timeline.push_silence(gap.id, media.saturating_sub(made), &mut *late);
+        // A gap that must fill another time than its own is padded or cut.
+        let wanted = gap.slot.map_or(media, |ns| rate.ticks(i64::try_from(ns).unwrap_or(i64::MAX)).min(longest));
+        timeline.push_silence(gap.id, wanted.saturating_sub(media), late);
+        if let Some(position) = timeline.position(gap.id).filter(|_| wanted < media) {
+            let cut = rate.convert(media - wanted, timeline.rate());
+            timeline.place(gap.id, position.saturating_sub_unsigned(cut));
+        }
         let samples = rate.convert(wanted, timeline.rate());
         self.tally.total_samples_received += samples;
         if !gap.reason.is_silence() {
             self.tally.concealed_samples += samples;
             self.tally.concealment_events += 1;
         }
-        timeline.push(gap.id, &self.pcm, &mut *late);
-        timeline.push_silence(gap.id, wanted - made, late);
     }
 
     fn end(&mut self, end: &End, late: &mut impl FnMut(Late<'_>)) {
@@ -184,9 +170,12 @@ impl Mixer {
     }
 
     fn close(&mut self, id: StreamId, late: &mut impl FnMut(Late<'_>)) {
-        if self.voices.remove(&id).is_some()
+        if let Some(mut voice) = self.voices.remove(&id)
             && let Some(timeline) = &mut self.timeline
         {
+            self.pcm.clear();
+            voice.decoder.flush(&mut self.pcm);
+            timeline.push(id, &self.pcm, &mut *late);
             timeline.close(id, late);
             if self.voices.is_empty() {
                 self.placement.all_ended(timeline.end());

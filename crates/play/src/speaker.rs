@@ -117,7 +117,7 @@ fn run(input: &mut Input, mixer: &mut Mixer, speaker: &mut Speaker) -> Result<En
         };
         let mut late = 0;
         match raw.parse() {
-            Ok(record) => mixer.handle(&record, speaker.clock.now(), |part| late += part.frames)?,
+            Ok(record) => mixer.handle(&record, speaker.clock.now(), |part| late += part.frames),
             Err(error) => return Ok(input.parse_failed(error)),
         }
         mixer.tally.late_samples += late;
