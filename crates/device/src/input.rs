@@ -1,8 +1,8 @@
 //! A microphone.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 use cpal::traits::{DeviceTrait, StreamTrait};
 use cpal::{ErrorKind, FromSample, InputCallbackInfo, SampleFormat, SizedSample, Stream};
@@ -10,6 +10,7 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use rustix::event::{EventfdFlags, eventfd};
 use vox_sys::monotonic_ns;
 
+use crate::health::Health;
 use crate::select::{Direction, FORMATS, Selected};
 use crate::{Error, Wanted};
 
@@ -46,7 +47,7 @@ pub struct Block {
 #[derive(Default)]
 struct Trouble {
     overrun: AtomicBool,
-    gone: Mutex<Option<String>>,
+    health: Health,
 }
 
 impl Input {
@@ -100,7 +101,7 @@ impl Input {
     pub fn read(&mut self, samples: &mut Vec<f32>) -> Result<Option<Block>, Error> {
         samples.clear();
         let Ok(block) = self.blocks.pop() else {
-            let gone = self.trouble.gone.lock().ok().and_then(|gone| gone.clone());
+            let gone = self.trouble.health.gone();
             return gone.map_or(Ok(None), |why| Err(Error::new(format!("{} is gone: {why}", self.name))));
         };
         if !block.lost {
@@ -159,6 +160,7 @@ impl Feed {
         T: SizedSample,
         f32: FromSample<T>,
     {
+        self.trouble.health.alive();
         let stamps = info.timestamp();
         let age = stamps.callback.saturating_duration_since(stamps.capture);
         let captured = monotonic_ns() - i64::try_from(age.as_nanos()).unwrap_or(0);
@@ -179,11 +181,8 @@ impl Trouble {
     fn note(&self, error: &cpal::Error, wake: &OwnedFd) {
         match error.kind() {
             ErrorKind::Xrun => self.overrun.store(true, Ordering::Relaxed),
-            ErrorKind::DeviceChanged | ErrorKind::RealtimeDenied => {}
             _ => {
-                if let Ok(mut gone) = self.gone.lock() {
-                    gone.get_or_insert_with(|| error.to_string());
-                }
+                self.health.note(error);
                 let _full = rustix::io::write(wake, &1_u64.to_ne_bytes());
             }
         }

@@ -3,6 +3,7 @@
 //! The device's callback does nothing but move samples between the device and a ring; whoever owns the other end of
 //! the ring runs on its own thread and may be late. Samples are `f32`, channels interleaved.
 
+mod health;
 mod input;
 mod output;
 mod quiet;

@@ -1,13 +1,14 @@
 //! A loudspeaker.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use cpal::traits::{DeviceTrait, StreamTrait};
 use cpal::{ErrorKind, FromSample, OutputCallbackInfo, SampleFormat, SizedSample, Stream};
 use rtrb::{Consumer, Producer, RingBuffer};
 use vox_frame::Rate;
 
+use crate::health::Health;
 use crate::select::{Direction, FORMATS, Selected};
 use crate::{Error, Wanted};
 
@@ -33,9 +34,11 @@ struct State {
     largest: AtomicU64,
     /// Callbacks that found the ring empty.
     underruns: AtomicU64,
+    /// Times that the device itself ran empty, because its callback came too late.
+    xruns: AtomicU64,
     /// The device's own delay behind the ring, in ns.
     latency: AtomicI64,
-    gone: Mutex<Option<String>>,
+    health: Health,
 }
 
 impl Output {
@@ -107,6 +110,11 @@ impl Output {
         self.state.underruns.load(Ordering::Relaxed)
     }
 
+    /// How often the device itself ran empty because its callback came too late.
+    pub fn xruns(&self) -> u64 {
+        self.state.xruns.load(Ordering::Relaxed)
+    }
+
     /// How long the device itself takes, behind the ring, in ns, as it reports.
     pub fn latency_ns(&self) -> i64 {
         self.state.latency.load(Ordering::Relaxed)
@@ -117,8 +125,7 @@ impl Output {
     /// # Errors
     /// Says why.
     pub fn check(&self) -> Result<(), Error> {
-        let gone = self.state.gone.lock().ok().and_then(|gone| gone.clone());
-        gone.map_or(Ok(()), |why| Err(Error::new(format!("{} is gone: {why}", self.name))))
+        self.state.health.gone().map_or(Ok(()), |why| Err(Error::new(format!("{} is gone: {why}", self.name))))
     }
 }
 
@@ -148,6 +155,7 @@ impl Drain {
     where
         T: SizedSample + FromSample<f32>,
     {
+        self.state.health.alive();
         let stamps = info.timestamp();
         let latency = stamps.playback.saturating_duration_since(stamps.callback);
         self.state.latency.store(i64::try_from(latency.as_nanos()).unwrap_or(0), Ordering::Relaxed);
@@ -173,14 +181,9 @@ impl State {
     fn note(&self, error: &cpal::Error) {
         match error.kind() {
             ErrorKind::Xrun => {
-                self.underruns.fetch_add(1, Ordering::Relaxed);
+                self.xruns.fetch_add(1, Ordering::Relaxed);
             }
-            ErrorKind::DeviceChanged | ErrorKind::RealtimeDenied => {}
-            _ => {
-                if let Ok(mut gone) = self.gone.lock() {
-                    gone.get_or_insert_with(|| error.to_string());
-                }
-            }
+            _ => self.health.note(error),
         }
     }
 }

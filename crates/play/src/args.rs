@@ -43,7 +43,8 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) list_devices: bool,
 
-    /// How much audio waits for the loudspeaker, in ms: lower is less delay, higher survives a busy machine.
+    /// How much audio waits for the loudspeaker, in ms: lower is less delay, higher survives a busy machine. It
+    /// grows by 5 ms where the device runs empty, up to 100 ms.
     #[arg(long, value_name = "MS", default_value = "20ms", value_parser = parse_buffer)]
     pub(crate) buffer: Millis,
 

@@ -18,6 +18,12 @@ const SLACK_NS: i64 = 5_000_000;
 /// A step that is looked at weighs one part in that many in the average.
 const AVERAGE: f64 = 100.0;
 
+/// How much higher the ring is filled after an underrun, in ns.
+const GROWTH_NS: i64 = 5_000_000;
+
+/// How high the ring may be filled because of underruns, in ns.
+const MAX_BUFFER_NS: i64 = 100_000_000;
+
 /// The largest request of a device that is believed, in ns.
 const MAX_REQUEST_NS: i64 = 200_000_000;
 
@@ -42,6 +48,10 @@ pub(crate) struct Pace {
     buffer: usize,
     /// The largest number of frames that the device takes at once.
     request: usize,
+    /// Underruns that have been seen.
+    underruns: u64,
+    /// Frames by which the ring is filled higher from now on.
+    grown: usize,
     /// Average of how far the timeline is ahead, in frames.
     ahead: f64,
 }
@@ -49,12 +59,18 @@ pub(crate) struct Pace {
 impl Pace {
     /// A pace for a device at `rate`, before which `buffer_ns` of audio wait.
     pub(crate) fn new(rate: Rate, buffer_ns: i64) -> Self {
-        Self { rate, buffer: rate.ticks(buffer_ns) as usize, request: 0, ahead: 0.0 }
+        Self { rate, buffer: rate.ticks(buffer_ns) as usize, request: 0, underruns: 0, grown: 0, ahead: 0.0 }
     }
 
-    /// Learns how many frames the device takes at once.
-    pub(crate) fn observe(&mut self, request: usize) {
+    /// Learns how many frames the device takes at once, and how often it has found too little: then the ring is
+    /// filled higher from now on, because devices that call in bursts go on doing so.
+    pub(crate) fn observe(&mut self, request: usize, underruns: u64) {
         self.request = request.min(self.rate.ticks(MAX_REQUEST_NS) as usize);
+        if underruns > self.underruns && self.buffer < self.rate.ticks(MAX_BUFFER_NS) as usize {
+            self.grown += self.rate.ticks(GROWTH_NS) as usize;
+            self.buffer += self.rate.ticks(GROWTH_NS) as usize;
+        }
+        self.underruns = underruns;
     }
 
     /// Frames that the ring is filled to: never less than the device takes at once, and what it takes until the next
@@ -68,6 +84,10 @@ impl Pace {
     pub(crate) fn step(&mut self, elapsed: Option<i64>, started: bool, head: i64, wanted: usize) -> Step {
         if !started {
             return Step::Silence(wanted);
+        }
+        let grown = std::mem::take(&mut self.grown).min(wanted);
+        if grown > 0 {
+            return Step::Play { from: head, silence: grown };
         }
         let Some(elapsed) = elapsed else { return Step::Play { from: head, silence: 0 } };
         let slack = SLACK_NS + self.rate.ns(self.request as u64);
@@ -113,7 +133,7 @@ mod tests {
             if stall.is_some_and(|(from, to)| (from * 1_000 * MS..to * 1_000 * MS).contains(&now)) {
                 continue;
             }
-            pace.observe(320);
+            pace.observe(320, 0);
             let wanted = pace.target() - waiting;
             match pace.step(Some(now), consumed > 0, head, wanted) {
                 Step::Silence(_) => {}

@@ -11,7 +11,7 @@ use vox_frame::{Format, Stamp, Times};
 /// What lies farther from the present than this is no stream of now but a recording, in ns.
 const RECORDING_NS: i64 = 10_000_000_000;
 
-/// How much later than the quickest records of its stream a record may come and still be in time, in ns; only for
+/// How much later than most records of its stream a record may come and still be in time, in ns; only for
 /// live streams without a jitter buffer.
 const MARGIN_NS: i64 = 8_000_000;
 
@@ -32,12 +32,14 @@ pub(crate) struct Place {
     /// Delay against its own times, in ns; none before the first record.
     delay: Option<i64>,
     ages: VecDeque<i64>,
+    /// When the last record was read.
+    read: Option<Stamp>,
 }
 
 impl Place {
     /// A stream that was not placed yet.
     pub(crate) fn new(format: &Format) -> Self {
-        Self { live: format.live, shift: None, unpaced: false, delay: None, ages: VecDeque::new() }
+        Self { live: format.live, shift: None, unpaced: false, delay: None, ages: VecDeque::new(), read: None }
     }
 
     /// Whether the loudspeaker, not the world, paces it.
@@ -45,17 +47,24 @@ impl Place {
         self.unpaced
     }
 
-    /// The delay that is kept against the stream's own times: as long as its quickest records of late took.
-    fn delay(&mut self, age: i64) -> i64 {
-        if self.ages.len() == AGES {
-            self.ages.pop_front();
+    /// The delay that is kept against the stream's own times: what nine of ten records of late stayed within, and a
+    /// margin. A record that comes right behind the one before it has waited in a pipe, at the start or behind a stall:
+    /// its age says nothing.
+    fn delay(&mut self, stamp: Stamp, span: i64, now: Stamp) -> i64 {
+        let waited = self.read.is_some_and(|read| now.since(read) < span / 2);
+        self.read = Some(now);
+        if !waited {
+            if self.ages.len() == AGES {
+                self.ages.pop_front();
+            }
+            self.ages.push_back(now.since(stamp).max(span));
         }
-        self.ages.push_back(age);
-        let least = self.ages.iter().copied().min().unwrap_or(age);
-        let target = least + MARGIN_NS;
+        let mut sorted: Vec<i64> = self.ages.iter().copied().collect();
+        sorted.sort_unstable();
+        let usual = sorted.get(sorted.len() * 9 / 10).copied().unwrap_or(span);
+        let target = usual + MARGIN_NS;
         let delay = self.delay.get_or_insert(target);
-        // Too much waits: catch up. Every record is late by now: wait for them.
-        if *delay > target + MARGIN_NS || least > *delay {
+        if (*delay - target).abs() > MARGIN_NS {
             *delay = target;
         }
         *delay
@@ -142,7 +151,7 @@ impl Placement {
                     return unpaced(place, times, *origin, timeline, position);
                 }
                 let stamp = stamp?;
-                let delay = if times.due.is_some() { 0 } else { place.delay(now.since(stamp).max(span)) };
+                let delay = if times.due.is_some() { 0 } else { place.delay(stamp, span, now) };
                 Some(frames(timeline, stamp.since(*origin) + delay))
             }
         }

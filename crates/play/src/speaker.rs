@@ -139,7 +139,7 @@ impl Speaker {
         self.output.check().map_err(Failure::device)?;
         let paced = !mixer.has_unpaced();
         let timeline = mixer.timeline_or_default();
-        self.pace.observe(self.output.largest_request());
+        self.pace.observe(self.output.largest_request(), self.output.underruns());
         let wanted = self.pace.target().saturating_sub(self.output.waiting());
         if wanted == 0 {
             return Ok(self.ready(timeline));
@@ -198,12 +198,20 @@ impl Speaker {
         struct Summary {
             #[serde(flatten)]
             tally: crate::mixer::Tally,
+            /// The ring before the device was empty.
             underruns: u64,
+            /// The device itself was.
+            xruns: u64,
             /// Output latency in seconds: what waits in the ring, and the device's own delay.
             output_latency: f64,
         }
         let rate = self.output.rate();
         let latency = rate.ns(self.pace.target() as u64) + self.output.latency_ns();
-        Summary { tally: mixer.tally.clone(), underruns: self.output.underruns(), output_latency: latency as f64 / 1e9 }
+        Summary {
+            tally: mixer.tally.clone(),
+            underruns: self.output.underruns(),
+            xruns: self.output.xruns(),
+            output_latency: latency as f64 / 1e9,
+        }
     }
 }
