@@ -16,11 +16,14 @@ pub struct DecoderOptions {
     pub fec: bool,
     /// Complexity of the Opus decoder, 0 to 10: from 5 on, concealment by a neural model.
     pub complexity: u8,
+    /// Hold frames back for the sake of an exact end also where records are `due` on a playout timeline: for those who
+    /// place what comes out by [`StreamDecoder::held`].
+    pub hold_due: bool,
 }
 
 impl Default for DecoderOptions {
     fn default() -> Self {
-        Self { plc: true, fec: true, complexity: 0 }
+        Self { plc: true, fec: true, complexity: 0, hold_due: false }
     }
 }
 
@@ -104,6 +107,11 @@ impl StreamDecoder {
         self.concealed
     }
 
+    /// Frames that are held back until it is known where the stream ends.
+    pub fn held(&self) -> u64 {
+        (self.held.len() / self.channels.count()) as u64
+    }
+
     /// Packets that were damaged.
     pub const fn damaged(&self) -> u64 {
         self.damaged
@@ -115,7 +123,7 @@ impl StreamDecoder {
         if audio.padding {
             return;
         }
-        if audio.times.due.is_some() {
+        if audio.times.due.is_some() && !self.options.hold_due {
             // A playout timeline is played as it comes: nothing is held back on it.
             self.hold = 0;
         }

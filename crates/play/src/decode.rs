@@ -12,7 +12,8 @@ impl Decoder {
     /// # Errors
     /// When the codec is not known here, or does not take so many channels.
     pub(crate) fn new(format: &Format) -> Result<Self, vox_codec::Error> {
-        StreamDecoder::new(format, DecoderOptions::default()).map(Self)
+        let options = DecoderOptions { hold_due: true, ..DecoderOptions::default() };
+        StreamDecoder::new(format, options).map(Self)
     }
 
     /// The rate of what comes out.
@@ -23,6 +24,11 @@ impl Decoder {
     /// The channels of what comes out.
     pub(crate) const fn channels(&self) -> Channels {
         self.0.channels()
+    }
+
+    /// Frames of what was handed in that have not come out yet.
+    pub(crate) fn held(&self) -> u64 {
+        self.0.held()
     }
 
     /// Appends the samples of a record.

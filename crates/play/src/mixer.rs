@@ -203,7 +203,9 @@ impl Mixer {
             timeline.push_silence(id, frames, late);
         }
         let span = rate.ns(duration);
-        let position = timeline.position(id);
+        // What the decoder holds back will go before this record.
+        let held = voice.decoder.rate().convert(voice.decoder.held(), timeline.rate());
+        let position = timeline.position(id).map(|position| position.saturating_add_unsigned(held));
         let Some(frame) = self.placement.frame(&mut voice.place, times, span, now, timeline, position, alone) else {
             return;
         };
@@ -216,7 +218,8 @@ impl Mixer {
                 timeline.place(id, frame);
             }
             Some(position) if position.abs_diff(frame) <= tolerance => {}
-            _ => timeline.place(id, frame),
+            None => timeline.place(id, frame),
+            Some(_) => timeline.place(id, frame.saturating_sub_unsigned(held)),
         }
     }
 }
