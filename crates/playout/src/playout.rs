@@ -146,7 +146,8 @@ impl<P> Playout<P> {
         if late { Insert::Late } else { Insert::Accepted }
     }
 
-    /// Takes in a gap that came as one, read (or arrived) at `now`: its media time is known to be missing.
+    /// Takes in a gap that came as one: its media time is known to be missing. What stands before the first packet
+    /// waits for it, because only a packet tells when media time is due.
     pub fn handle_gap(
         &mut self,
         now: Stamp,
@@ -161,12 +162,7 @@ impl<P> Playout<P> {
         if duration == 0 || passed || full || self.buffer.contains(timestamp) {
             return;
         }
-        if self.line.is_none()
-            && let Rule::Fixed { delay_ns } = self.config.rule
-        {
-            self.line = Some(Timeline::new(self.rate, timestamp, now.plus(delay_ns)));
-            self.arriving = self.line;
-        }
+        self.note_underflow(now);
         self.furthest = self.furthest.max(timestamp.plus(duration));
         let body = Body::Gap { reason, packets };
         self.buffer.insert(Entry { sequence, timestamp, duration, body, jump: None });
@@ -178,6 +174,9 @@ impl<P> Playout<P> {
         let end = end.unwrap_or(self.furthest);
         let tail = self.rate.ns(end.since(self.furthest));
         self.ended = Some(if tail <= TAIL_NS { end } else { self.furthest });
+        if let (None, true, Some(first)) = (self.line, self.is_timed(), self.buffer.first()) {
+            self.line = Some(Timeline::new(self.rate, first.timestamp, now));
+        }
         self.start_playing(now);
     }
 
