@@ -18,6 +18,9 @@ const JUMP_NS: i64 = 100_000_000;
 /// A jump that counts where the device says that it lost something, in ns.
 const SMALL_JUMP_NS: i64 = 1_000_000;
 
+/// How often a device that gives nothing is looked after, in ns.
+const LOOK_NS: i64 = 500_000_000;
+
 /// How much of a callback's jitter moves the clock: one part in that many.
 const SMOOTHING: i64 = 32;
 
@@ -101,7 +104,8 @@ impl Tape {
     fn run(&mut self, input: &mut Input) -> Result<EndReason, Failure> {
         let mut samples = Vec::new();
         loop {
-            if wait(Some(input.wake()), None)? == Wake::Signal {
+            // A device that is gone may not say so: look after it twice a second.
+            if wait(Some(input.wake()), Some(vox_sys::monotonic_ns() + LOOK_NS))? == Wake::Signal {
                 return Ok(EndReason::Stopped);
             }
             input.drain_wake();
