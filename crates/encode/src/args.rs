@@ -1,0 +1,125 @@
+//! The arguments of `vox-encode`.
+
+use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+use vox_cli::value::{Bitrate, FrameMs, MaxAge};
+use vox_codec::{Application, OpusSettings};
+
+/// Encodes the PCM streams of a pipe; passes on everything else untouched.
+#[derive(Debug, Parser)]
+#[command(
+    name = "vox-encode",
+    version,
+    subcommand_value_name = "CODEC",
+    subcommand_help_heading = "Codecs",
+    disable_help_subcommand = true
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) codec: Codec,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Codec {
+    /// Opus (RFC 6716), mono or stereo, over libopus 1.6.
+    Opus(Opus),
+    /// G.711 mu-law, at any rate.
+    Pcmu(Common),
+    /// G.711 A-law, at any rate.
+    Pcma(Common),
+    /// 16-bit big endian, as RTP carries PCM (RFC 3551), at any rate.
+    L16(Common),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Common {
+    /// The oldest that a record of a live stream may be; an older one becomes a gap. `off` keeps everything.
+    #[arg(long, value_name = "TIME", default_value_t = MaxAge::DEFAULT)]
+    pub(crate) max_age: MaxAge,
+
+    /// Write up to 64 KiB at once: for throughput, not for live streams.
+    #[arg(long)]
+    pub(crate) batch: bool,
+
+    /// An input that breaks off without an End is an error (3), not a warning.
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Opus {
+    /// Bits a second, 6k to 510k [default: 24k mono, 48k stereo].
+    #[arg(long, value_name = "BITS")]
+    bitrate: Option<Bitrate>,
+
+    /// How hard to try, 0 to 10: less CPU for less quality.
+    #[arg(long, value_name = "0..10", default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=10))]
+    complexity: u8,
+
+    /// Put a coarse copy of each packet into the next, for receivers that lose packets; give --loss too.
+    #[arg(long)]
+    fec: bool,
+
+    /// Expected loss in percent: more of it puts more bits into --fec [default: 10 with --fec, else 0].
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    loss: Option<u8>,
+
+    /// Send nothing in silence.
+    #[arg(long)]
+    dtx: bool,
+
+    /// What to tune for.
+    #[arg(long, value_enum, default_value = "voip")]
+    application: Tuning,
+
+    /// Every packet of the same size.
+    #[arg(long)]
+    cbr: bool,
+
+    /// Duration of a packet in ms: 2.5, 5, 10, 20, 40 or 60.
+    #[arg(long, value_name = "MS", default_value_t = FrameMs::DEFAULT, value_parser = parse_frame)]
+    pub(crate) frame: FrameMs,
+
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Tuning {
+    /// Speech.
+    Voip,
+    /// Music and everything else.
+    Audio,
+    /// The least delay, without the speech mode.
+    Lowdelay,
+}
+
+impl Opus {
+    /// What the arguments ask of the encoder of a stream with that many channels.
+    pub(crate) fn settings(&self, channels: usize) -> OpusSettings {
+        let default = if channels == 1 { 24_000 } else { 48_000 };
+        OpusSettings {
+            bitrate: Some(self.bitrate.map_or(default, |bitrate| bitrate.0)),
+            complexity: self.complexity,
+            fec: self.fec,
+            loss: self.loss.unwrap_or(if self.fec { 10 } else { 0 }),
+            dtx: self.dtx,
+            cbr: self.cbr,
+            application: match self.application {
+                Tuning::Voip => Application::Voip,
+                Tuning::Audio => Application::Audio,
+                Tuning::Lowdelay => Application::LowDelay,
+            },
+        }
+    }
+}
+
+/// The frame durations of Opus (RFC 6716, section 2.1.4).
+fn parse_frame(text: &str) -> Result<FrameMs, String> {
+    let frame: FrameMs = text.parse()?;
+    let known = [2_500_000, 5_000_000, 10_000_000, 20_000_000, 40_000_000, 60_000_000];
+    if known.contains(&frame.ns()) {
+        Ok(frame)
+    } else {
+        Err("Opus packets last 2.5, 5, 10, 20, 40 or 60 ms".to_owned())
+    }
+}
