@@ -146,7 +146,9 @@ impl Lane {
             Released::Ended => Ok(Step::Ended),
         }?;
         self.pass_aside(output, matches!(step, Step::Ended))?;
-        if let (Step::Ended, Some(end)) = (&step, self.end.take()) {
+        if matches!(step, Step::Ended)
+            && let Some(end) = self.end.take()
+        {
             output.write(&Record::End(end))?;
         }
         Ok(step)
