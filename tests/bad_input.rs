@@ -11,11 +11,11 @@ use vox_e2e::{Outcome, Scratch, Speech, await_udp, free_port, need, speech};
 const READERS: [&str; 7] = [
     "vox-encode opus",
     "vox-decode",
-    "vox-send 127.0.0.1:9",
     "vox-jitter --virtual",
     "vox-play heard.wav",
     "vox-play null",
     "vox-inspect --summary",
+    "vox-send 127.0.0.1:9",
 ];
 
 #[test]
