@@ -62,7 +62,11 @@ impl OpusStreamEncoder {
         let channels = if input.channels.count() == 1 { Channels::MONO } else { Channels::STEREO };
         let own = opus::sample_rate(input.rate);
         let rate = if own.is_some() { input.rate } else { Rate::HZ_48000 };
-        let encoder = opus::encoder(own.unwrap_or(audiopus::SampleRate::Hz48000), channels, settings)?;
+        let mut encoder = opus::encoder(own.unwrap_or(audiopus::SampleRate::Hz48000), channels, settings)?;
+        if input.codec == Codec::PcmS16 {
+            // Else the encoder takes the rounding of 16-bit samples for sound and spends bits and time on its bandwidth.
+            encoder.set_lsb_depth(16).map_err(|error| Error::Opus(error.to_string()))?;
+        }
         let lookahead = encoder.lookahead().map_err(|error| Error::Opus(error.to_string()))?;
         Ok(Self {
             encoder,
