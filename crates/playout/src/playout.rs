@@ -16,7 +16,8 @@ const RESTART_NS: i64 = 1_000_000_000;
 /// How many packets far behind in a row are a restart, where their sequence numbers do not tell.
 const RESTART_PACKETS: u32 = 3;
 
-/// The most media time behind the last record, in ns, that the end of a stream may still fill.
+/// A hole longer than this, in ns, is one gap, however many packets it is, and no end of a stream fills it: a minute
+/// is longer than any call survives.
 const TAIL_NS: i64 = 60_000_000_000;
 
 /// The jitter buffer of one stream. See the crate documentation for the contract of its run loop.
@@ -381,7 +382,7 @@ impl<P> Playout<P> {
         let missing = u32::try_from(missing).unwrap_or(u32::MAX);
         let (duration, packets) = match missing {
             0 => (hole, 0),
-            _ if jumps => (hole, missing),
+            _ if jumps || self.rate.ns(hole) > TAIL_NS => (hole, missing),
             _ => self.lost_span(now, position.media, hole, missing),
         };
         let silent = packets == 0;
