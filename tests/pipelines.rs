@@ -75,7 +75,9 @@ fn codec_is(codec: &str, wanted: Speech, reference: fn(i16) -> i16) {
 fn opus_comes_out_as_long_as_it_went_in_and_aligned() {
     let scratch = Scratch::new("opus");
     let said = speech(&scratch, "said.wav", Speech::mono(48_000, 150_001));
-    scratch.run("vox-capture said.wav | vox-encode opus --application audio --bitrate 64k | vox-play heard.wav").succeeded_silently();
+    scratch
+        .run("vox-capture said.wav | vox-encode opus --application audio --bitrate 64k | vox-play heard.wav")
+        .succeeded_silently();
     sounds_the_same(&said, &Wav::read(&scratch.path("heard.wav")), 0.95);
 }
 
@@ -83,7 +85,9 @@ fn opus_comes_out_as_long_as_it_went_in_and_aligned() {
 fn opus_in_stereo_keeps_its_sides() {
     let scratch = Scratch::new("opus-stereo");
     let said = speech(&scratch, "said.wav", Speech::stereo(48_000, 120_000));
-    scratch.run("vox-capture said.wav | vox-encode opus --application audio --bitrate 128k | vox-play heard.wav").succeeded_silently();
+    scratch
+        .run("vox-capture said.wav | vox-encode opus --application audio --bitrate 128k | vox-play heard.wav")
+        .succeeded_silently();
     sounds_the_same(&said, &Wav::read(&scratch.path("heard.wav")), 0.95);
 }
 
