@@ -30,6 +30,9 @@ impl Default for DecoderOptions {
 /// The longest gap that is concealed, in ms: after it there is silence, which every concealment has faded to by then.
 const MAX_CONCEALED_MS: u64 = 500;
 
+/// The most frames that one record of audio can hold, one byte each: what claims more is cut there.
+const MAX_FRAMES: usize = vox_frame::MAX_PAYLOAD;
+
 /// Decodes one stream. Each record gives as many frames as its media duration says, except that the encoder's delay
 /// is left out at the beginning and the end is cut where the stream really ends.
 pub struct StreamDecoder {
@@ -127,7 +130,7 @@ impl StreamDecoder {
             // A playout timeline is played as it comes: nothing is held back on it.
             self.hold = 0;
         }
-        let frames = audio.duration as usize;
+        let frames = (audio.duration as usize).min(MAX_FRAMES);
         let samples = frames * self.channels.count();
         let mut work = std::mem::take(&mut self.work);
         work.clear();

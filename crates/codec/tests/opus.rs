@@ -217,3 +217,15 @@ fn sixteen_bit_codecs_are_exact() {
         assert_eq!(bytes, little);
     }
 }
+
+#[test]
+fn a_record_that_claims_a_day_takes_no_memory_for_it() {
+    for codec in [Codec::Opus, Codec::Pcmu, Codec::PcmS16] {
+        let format = Format::new(codec, Rate::HZ_48000, Channels::MONO, 960);
+        let mut decoder = StreamDecoder::new(&format, DecoderOptions::default()).expect("a decoder");
+        let mut out = Vec::new();
+        decoder.audio(&audio(MediaTime(0), u32::MAX, &[0xff; 100]), &mut out);
+        assert!(out.len() <= 65_535, "{} samples", out.len());
+        assert_eq!(decoder.damaged(), 1);
+    }
+}

@@ -6,8 +6,8 @@ use vox_cli::value::MaxAge;
 use vox_cli::{Failure, Output, note};
 use vox_codec::{Coded, OpusStreamEncoder, linear};
 use vox_frame::{
-    Audio, Channels, Codec, End, EndReason, Format, Gap, GapReason, MediaTime, Raw, Record, SequenceNumber, StreamId,
-    Times,
+    Audio, Channels, Codec, End, EndReason, Format, Gap, GapReason, MAX_PAYLOAD, MediaTime, Raw, Record,
+    SequenceNumber, StreamId, Times,
 };
 use vox_sys::Clock;
 
@@ -100,7 +100,9 @@ impl Stream {
             linear::s16le_to_f32(audio.payload, pcm);
         }
         // A record of any length holds what its duration says: the media time line rests on it.
-        pcm.resize(audio.duration as usize * self.channels.count(), 0.0);
+        // But no record holds more frames than bytes, whatever it says.
+        let frames = (audio.duration as usize).min(MAX_PAYLOAD);
+        pcm.resize(frames * self.channels.count(), 0.0);
         self.reached = audio.timestamp.plus(u64::from(audio.duration));
         let mut outcome = Ok(());
         let numbering = &mut self.numbering;
