@@ -1,1 +1,24 @@
-//! RTP packets, per-source state and session descriptions.
+//! RTP as pure state: packets, payload types, per-source receive state, packetising, session descriptions.
+//!
+//! [`Receiver`] is handed datagrams with their times of arrival and gives records of the pipe contract; [`Sender`] is
+//! handed the records of one stream and gives packets. Nothing here touches a socket or a clock: times and random
+//! numbers are arguments.
+//!
+//! The rules followed: RFC 3550 (RTP; appendix A.1 for the validation of sources), RFC 3551 (static payload types,
+//! talk spurts), RFC 7587 (Opus), RFC 5761 (telling RTCP from RTP), RFC 8866 and RFC 4570 (session descriptions).
+
+mod opus;
+mod packet;
+mod payload;
+mod receiver;
+mod sdp;
+mod sender;
+mod source;
+
+pub use opus::opus_ticks;
+pub use packet::{Header, MAX_CSRC, Packet, PacketError, write_packet};
+pub use payload::{PayloadFormat, PayloadMap, PayloadTypeError};
+pub use receiver::{Dropped, Receiver, ReceiverStats};
+pub use sdp::{Description, SdpError};
+pub use sender::{Piece, Sender};
+pub use source::{Admission, MAX_DROPOUT, MAX_MISORDER, MIN_SEQUENTIAL, Source};

@@ -1,0 +1,204 @@
+//! The records of one stream to RTP packets.
+
+use vox_frame::{Audio, Format, MediaTime, Rate};
+
+use crate::PayloadFormat;
+use crate::packet::{Header, write_packet};
+
+/// A packet to send, and where it lies in media time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece<'a> {
+    /// Media time of its first sample, in ticks of the stream's clock.
+    pub timestamp: MediaTime,
+    /// The RTP packet.
+    pub packet: &'a [u8],
+}
+
+/// Packetises one stream. A stream that came from RTP keeps its SSRC, sequence numbers, timestamps and markers; one
+/// that was born here gets random ones.
+#[derive(Debug)]
+pub struct Sender {
+    rate: Rate,
+    tick_bytes: Option<usize>,
+    frame: u32,
+    scale: u64,
+    ssrc: u32,
+    payload_type: u8,
+    /// Numbers of a stream born here; none for one that keeps its own.
+    own: Option<Numbers>,
+    packet: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Numbers {
+    sequence: u16,
+    offset: u32,
+    marker: bool,
+}
+
+impl Sender {
+    /// A sender of streams of that format, as `carried` on the wire. `random` draws SSRC, first number and timestamp
+    /// of a stream that was born here; `ssrc` sets the first of them.
+    pub fn new(
+        format: &Format,
+        carried: &PayloadFormat,
+        payload_type: u8,
+        ssrc: Option<u32>,
+        mut random: impl FnMut() -> u32,
+    ) -> Self {
+        let kept = format.rtp.as_ref().filter(|_| ssrc.is_none());
+        let own = kept.is_none().then(|| Numbers { sequence: random() as u16, offset: random(), marker: true });
+        Self {
+            rate: format.rate,
+            tick_bytes: format.tick_bytes(),
+            frame: if format.frame == 0 { format.rate.ticks(20_000_000) as u32 } else { format.frame },
+            scale: carried.scale(),
+            ssrc: ssrc.or_else(|| kept.map(|rtp| rtp.ssrc)).unwrap_or_else(random),
+            payload_type,
+            own,
+            packet: Vec::new(),
+        }
+    }
+
+    /// The stream's SSRC.
+    pub const fn ssrc(&self) -> u32 {
+        self.ssrc
+    }
+
+    /// The stream's clock.
+    pub const fn rate(&self) -> Rate {
+        self.rate
+    }
+
+    /// What follows begins a talk spurt.
+    pub const fn handle_gap(&mut self) {
+        if let Some(own) = &mut self.own {
+            own.marker = true;
+        }
+    }
+
+    /// The sender stood still for `ticks`: timestamps move on by them.
+    pub fn handle_stall(&mut self, ticks: u64) {
+        let ticks = (ticks / self.scale) as u32;
+        if let Some(own) = &mut self.own {
+            own.offset = own.offset.wrapping_add(ticks);
+            own.marker = true;
+        }
+    }
+
+    /// How many bytes of a payload go into each packet: what is coded sample by sample is cut to the nominal frame and
+    /// to `mtu` bytes; anything else goes out whole.
+    pub fn cut(&self, payload: usize, mtu: usize) -> usize {
+        match (self.tick_bytes, &self.own) {
+            (Some(tick), Some(_)) => {
+                let most = (mtu / tick * tick).max(tick);
+                (self.frame as usize * tick).clamp(tick, most)
+            }
+            _ => payload.max(1),
+        }
+    }
+
+    /// The packet of the piece of `audio` that begins at byte `from` and has at most `length` bytes.
+    pub fn piece(&mut self, audio: &Audio<'_>, from: usize, length: usize) -> Piece<'_> {
+        let payload = &audio.payload[from.min(audio.payload.len())..audio.payload.len().min(from + length)];
+        let ticks = self.tick_bytes.map_or(0, |bytes| (from / bytes) as u64);
+        let timestamp = audio.timestamp.plus(ticks);
+        let wire = (timestamp.0 / self.scale) as u32;
+        let header = match &mut self.own {
+            Some(own) => {
+                let header = Header {
+                    ssrc: self.ssrc,
+                    sequence: own.sequence,
+                    timestamp: wire.wrapping_add(own.offset),
+                    payload_type: self.payload_type,
+                    marker: std::mem::replace(&mut own.marker, false) || (audio.marker && from == 0),
+                };
+                own.sequence = own.sequence.wrapping_add(1);
+                header
+            }
+            None => Header {
+                ssrc: self.ssrc,
+                sequence: audio.sequence.rtp(),
+                timestamp: wire,
+                payload_type: self.payload_type,
+                marker: audio.marker,
+            },
+        };
+        write_packet(header, &[], payload, &mut self.packet);
+        Piece { timestamp, packet: &self.packet }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Packet, PayloadMap};
+    use vox_frame::{Channels, Codec, RtpOrigin, SequenceNumber, StreamId, Times};
+
+    fn audio(payload: &[u8]) -> Audio<'_> {
+        Audio {
+            id: StreamId(1),
+            sequence: SequenceNumber(65_536 + 500),
+            timestamp: MediaTime((1 << 32) + 700),
+            duration: payload.len() as u32,
+            marker: false,
+            recovered: false,
+            padding: false,
+            times: Times::default(),
+            slot: None,
+            extensions: &[],
+            payload,
+        }
+    }
+
+    fn pcmu() -> (Format, PayloadFormat) {
+        let format = Format::new(Codec::Pcmu, Rate::HZ_8000, Channels::MONO, 160);
+        (format, PayloadMap::standard().get(0).expect("a static type").clone())
+    }
+
+    #[test]
+    fn a_stream_that_came_from_rtp_keeps_its_numbers() {
+        let (mut format, carried) = pcmu();
+        format.rtp = Some(RtpOrigin { ssrc: 42, payload_type: 0, source: None });
+        let mut sender = Sender::new(&format, &carried, 0, None, || panic!("nothing is drawn"));
+        let payload = [1; 400];
+        assert_eq!(sender.cut(400, 1200), 400, "its packets keep their size");
+        let piece = sender.piece(&audio(&payload), 0, 400);
+        let header = Packet::parse(piece.packet).expect("a packet").header;
+        assert_eq!((header.ssrc, header.sequence, header.timestamp, header.marker), (42, 500, 700, false));
+    }
+
+    #[test]
+    fn a_long_record_is_cut_to_frames_whose_timestamps_go_on() {
+        let (format, carried) = pcmu();
+        let mut sender = Sender::new(&format, &carried, 0, Some(7), || 0);
+        let payload: Vec<u8> = (0..400).map(|n| n as u8).collect();
+        assert_eq!(sender.cut(payload.len(), 1200), 160);
+        let audio = audio(&payload);
+        let mut seen = Vec::new();
+        for from in [0, 160, 320] {
+            let piece = sender.piece(&audio, from, 160);
+            let packet = Packet::parse(piece.packet).expect("a packet");
+            seen.push((packet.header.sequence, packet.header.timestamp, packet.header.marker, packet.payload.len()));
+        }
+        assert_eq!(seen, [(0, 700, true, 160), (1, 860, false, 160), (2, 1020, false, 80)]);
+    }
+
+    #[test]
+    fn a_stall_moves_the_timestamps_on() {
+        let (format, carried) = pcmu();
+        let mut sender = Sender::new(&format, &carried, 0, Some(7), || 0);
+        sender.handle_stall(8000);
+        let payload = [0; 160];
+        let piece = sender.piece(&audio(&payload), 0, 160);
+        assert_eq!(Packet::parse(piece.packet).expect("a packet").header.timestamp, 8700);
+    }
+
+    #[test]
+    fn samples_are_never_split_by_the_mtu() {
+        let format = Format::new(Codec::L16, Rate::new(44_100).expect("a rate"), Channels::STEREO, 882);
+        let carried = PayloadFormat::of_stream(&format).expect("RTP carries it");
+        let sender = Sender::new(&format, &carried, 10, None, || 0);
+        assert_eq!(sender.cut(3528, 1201), 1200);
+    }
+}
