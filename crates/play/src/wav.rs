@@ -50,7 +50,7 @@ impl Sample {
 }
 
 fn quantise(sample: f32) -> i16 {
-    (sample * 32_768.0).round() as i16
+    (sample * 32_768.0).round_ties_even() as i16
 }
 
 /// The channel mask of a WAVE_FORMAT_EXTENSIBLE header: the first speakers, in the order of the format.
