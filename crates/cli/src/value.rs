@@ -181,6 +181,11 @@ impl MaxAge {
     /// 200 ms: older than this, speech is in the way of the next words.
     pub const DEFAULT: Self = Self { ns: Some(200_000_000) };
 
+    /// Nanoseconds, or none where nothing is too old.
+    pub const fn ns(self) -> Option<i64> {
+        self.ns
+    }
+
     /// Whether a record with these times is too old at `now`. Only live streams age.
     pub fn is_stale(&self, live: bool, times: &Times, now: Stamp) -> bool {
         let Some(limit) = self.ns.filter(|_| live) else { return false };

@@ -95,6 +95,8 @@ impl OpusStreamEncoder {
     pub fn format(&self, input: &Format) -> Format {
         let mut format = input.clone();
         format.codec = Codec::Opus;
+        // Other packets than those that came: sent on, they get numbers of their own.
+        format.rtp = None;
         format.rate = Rate::HZ_48000;
         format.channels = self.channels;
         format.frame = self.ticks(self.frame) as u32;

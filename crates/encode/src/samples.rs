@@ -73,6 +73,7 @@ impl Stage for SampleStage {
         match record {
             Record::Format(id, mut format) if matches!(format.codec, Codec::PcmS16 | Codec::PcmF32) => {
                 format.codec = self.codec.clone();
+                format.rtp = None;
                 output.write(&Record::Format(id, format))
             }
             Record::Audio(audio) => match self.streams.get(audio.id).map(|format| (&format.codec, format.live)) {

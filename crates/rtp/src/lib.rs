@@ -18,7 +18,7 @@ mod source;
 pub use opus::opus_ticks;
 pub use packet::{Header, MAX_CSRC, Packet, PacketError, write_packet};
 pub use payload::{PayloadFormat, PayloadMap, PayloadTypeError};
-pub use receiver::{Dropped, Receiver, ReceiverStats};
+pub use receiver::{Receiver, ReceiverConfig, ReceiverStats};
 pub use sdp::{Description, SdpError};
 pub use sender::{Piece, Sender};
 pub use source::{Admission, MAX_DROPOUT, MAX_MISORDER, MIN_SEQUENTIAL, Source};

@@ -219,8 +219,12 @@ impl Receiver {
         out: &mut impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let timeout = self.config.source_timeout_ns;
-        let quiet: Vec<_> =
-            self.sources.iter().filter(|(_, heard)| now.since(heard.last_heard) >= timeout).map(|(&key, _)| key).collect();
+        let quiet: Vec<_> = self
+            .sources
+            .iter()
+            .filter(|(_, heard)| now.since(heard.last_heard) >= timeout)
+            .map(|(&key, _)| key)
+            .collect();
         for key in quiet {
             self.forget(key, EndReason::Timeout, out)?;
         }
@@ -347,11 +351,7 @@ impl Receiver {
     }
 
     /// Ends the source's stream: its next packet begins a new one.
-    fn restart<E>(
-        &mut self,
-        key: (u32, u32),
-        out: &mut impl FnMut(Record<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    fn restart<E>(&mut self, key: (u32, u32), out: &mut impl FnMut(Record<'_>) -> Result<(), E>) -> Result<(), E> {
         self.stats.restarts += 1;
         let stream = self.sources.get_mut(&key).and_then(|heard| heard.stream.take());
         stream.map_or(Ok(()), |stream| stream.end(EndReason::Other("restarted".to_owned()), out))
@@ -414,7 +414,8 @@ impl Receiver {
     ) -> Result<(), E> {
         let id = StreamId(self.draw());
         let frame = payload.measure(packet.payload).map_or(0, |(ticks, _)| ticks);
-        let mut format = Format::new(payload.codec.clone(), payload.rate(), coded_channels(payload, packet.payload), frame);
+        let mut format =
+            Format::new(payload.codec.clone(), payload.rate(), coded_channels(payload, packet.payload), frame);
         format.live = true;
         format.rtp = Some(RtpOrigin {
             ssrc: packet.header.ssrc,
@@ -469,7 +470,13 @@ fn coded_channels(payload: &PayloadFormat, first: &[u8]) -> Channels {
 
 impl Heard {
     const fn new(sequence: u16, arrived: Stamp) -> Self {
-        Self { sequence: Source::new(sequence), held: VecDeque::new(), held_bytes: 0, stream: None, last_heard: arrived }
+        Self {
+            sequence: Source::new(sequence),
+            held: VecDeque::new(),
+            held_bytes: 0,
+            stream: None,
+            last_heard: arrived,
+        }
     }
 
     /// Drops what is held; returns how many packets that were.

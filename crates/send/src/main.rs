@@ -1,3 +1,100 @@
 //! Sends the streams of a pipe as RTP over UDP.
 
-fn main() {}
+mod args;
+mod outlet;
+mod stream;
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use args::Args;
+use outlet::Outlet;
+use stream::Stream;
+use vox_cli::{Ended, Failure, Input, Next, StatsFile, stop_requested};
+use vox_frame::{Raw, Record, StreamId};
+use vox_sys::{Clock, pipe};
+
+/// The most streams that are sent at a time; one more is an error.
+const MAX_STREAMS: usize = 1024;
+
+fn main() -> ExitCode {
+    vox_cli::run(|args: Args| send(&args))
+}
+
+fn send(args: &Args) -> Result<(), Failure> {
+    let mut outlet = Outlet::open(args)?;
+    let stats = args.stats.as_deref().map(StatsFile::create).transpose()?;
+    let mut input = Input::stdin()?;
+    input.open()?;
+    pipe::sharpen_timers();
+    let mut stage = Stage { args, clock: input.clock(), streams: BTreeMap::new(), described: false };
+    let outcome = stage.run(&mut input, &mut outlet);
+    if let Some(mut stats) = stats {
+        stats.line(&outlet.summary());
+    }
+    input.verdict(outcome?, args.strict)
+}
+
+struct Stage<'a> {
+    args: &'a Args,
+    clock: Clock,
+    streams: BTreeMap<StreamId, Stream>,
+    /// Whether the session description was written.
+    described: bool,
+}
+
+impl Stage<'_> {
+    fn run(&mut self, input: &mut Input, outlet: &mut Outlet) -> Result<Ended, Failure> {
+        loop {
+            match input.next_for_sink(None)? {
+                Next::Record(raw) => self.record(raw, outlet)?,
+                Next::Deadline => {}
+                Next::End(ended) => {
+                    // What was sent last is still being heard.
+                    for stream in self.streams.values_mut() {
+                        stream.wait_for_end()?;
+                    }
+                    return Ok(ended);
+                }
+            }
+            if stop_requested() && self.streams.values().all(|stream| !stream.is_live()) {
+                // What is paced could go on for hours after its source has stopped.
+                return Ok(Ended::Stopped);
+            }
+        }
+    }
+
+    fn record(&mut self, raw: Raw<'_>, outlet: &mut Outlet) -> Result<(), Failure> {
+        match raw.parse()? {
+            Record::Format(id, format) => {
+                if self.streams.len() >= MAX_STREAMS && !self.streams.contains_key(&id) {
+                    return Err(Failure::input(format_args!("more than {MAX_STREAMS} streams are open in one pipe")));
+                }
+                let ssrc = self.args.ssrc.filter(|_| self.streams.is_empty());
+                let stream = Stream::open(id, &format, ssrc, self.args, self.clock)?;
+                if let Some(file) = self.args.sdp.as_deref().filter(|_| !self.described) {
+                    stream.describe(file, outlet.first_address(), self.args.ttl)?;
+                    self.described = true;
+                }
+                self.streams.insert(id, stream);
+            }
+            Record::Audio(audio) => {
+                if let Some(stream) = self.streams.get_mut(&audio.id) {
+                    stream.audio(&audio, outlet)?;
+                }
+            }
+            Record::Gap(gap) => {
+                if let Some(stream) = self.streams.get_mut(&gap.id) {
+                    stream.gap(&gap);
+                }
+            }
+            Record::End(end) => {
+                if let Some(mut stream) = self.streams.remove(&end.id) {
+                    stream.wait_for_end()?;
+                }
+            }
+            Record::Event(_) | Record::Unknown(_) => {}
+        }
+        Ok(())
+    }
+}

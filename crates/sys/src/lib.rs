@@ -1,6 +1,7 @@
 //! The edge between the pure crates and the system: clocks, pipes, waiting, sockets.
 
 mod clock;
+pub mod net;
 pub mod pipe;
 
 pub use clock::{Clock, monotonic_ns};

@@ -1,0 +1,84 @@
+//! The arguments of `vox-recv`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::Parser;
+use vox_cli::value::{MaxAge, Seconds};
+use vox_rtp::{PayloadFormat, PayloadMap};
+
+/// Receives RTP over UDP: every source (SSRC) that it hears becomes a stream.
+///
+/// `:PORT` hears this host only; `0.0.0.0:PORT`, `[::]:PORT` or a multicast GROUP:PORT is asking for more.
+#[derive(Debug, Parser)]
+#[command(name = "vox-recv", version)]
+pub(crate) struct Args {
+    /// Where to listen: `:5004`, `0.0.0.0:5004`, `[::1]:5004`, `239.1.2.3:5004`.
+    #[arg(value_name = "ADDR:PORT", value_parser = parse_address, required_unless_present = "sdp")]
+    pub(crate) address: Option<SocketAddr>,
+
+    /// Take address, payload types and source from a session description.
+    #[arg(long, value_name = "FILE", conflicts_with = "address")]
+    pub(crate) sdp: Option<PathBuf>,
+
+    /// What a payload type means, such as `97=opus/48000/2` or `0=opus/8000`; may be given several times.
+    /// Known without: 0 PCMU, 8 PCMA, 10 and 11 L16, 96 Opus.
+    #[arg(long, value_name = "PT=FORMAT", value_parser = parse_map)]
+    map: Vec<(u8, PayloadFormat)>,
+
+    /// The interface to hear a group on, by name or IPv4 address.
+    #[arg(long, value_name = "NAME|ADDR")]
+    pub(crate) interface: Option<String>,
+
+    /// The only sender of a group (source-specific multicast).
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) source: Option<IpAddr>,
+
+    /// The most sources that are heard at a time.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = parse_sources)]
+    pub(crate) max_sources: usize,
+
+    /// End after so long without a packet: 0 where audio was heard before, else 5 [default: never].
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) idle_timeout: Option<Seconds>,
+
+    /// End after so long.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) duration: Option<Seconds>,
+
+    /// The oldest that a packet may be when it is written; an older one becomes a gap. `off` keeps everything.
+    #[arg(long, value_name = "TIME", default_value_t = MaxAge::DEFAULT)]
+    pub(crate) max_age: MaxAge,
+
+    /// Write counters as JSON lines to FILE (`-` is stderr).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stats: Option<PathBuf>,
+}
+
+impl Args {
+    /// What was said of payload types, on top of `map`.
+    pub(crate) fn add_maps(&self, map: &mut PayloadMap) {
+        for (number, format) in &self.map {
+            map.insert(*number, format.clone());
+        }
+    }
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let wrong = || format!("{text:?} is not ADDR:PORT, such as :5004 or 0.0.0.0:5004");
+    match text.strip_prefix(':') {
+        Some(port) => port.parse().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))).map_err(|_| wrong()),
+        None => text.parse().map_err(|_| wrong()),
+    }
+}
+
+fn parse_map(text: &str) -> Result<(u8, PayloadFormat), String> {
+    PayloadMap::parse_assignment(text).map_err(|error| error.to_string())
+}
+
+fn parse_sources(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(sources @ 1..=1024) => Ok(sources),
+        _ => Err("a number from 1 to 1024".to_owned()),
+    }
+}

@@ -1,0 +1,119 @@
+//! The arguments of `vox-send`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+use vox_cli::value::MaxAge;
+use vox_rtp::{PayloadFormat, PayloadMap};
+use vox_sys::net::SendOptions;
+
+/// Sends the streams of a pipe as RTP over UDP, to one destination or several.
+///
+/// Live streams go out as they come; others are paced in real time. Streams that came from RTP keep SSRC, sequence
+/// numbers, timestamps and markers.
+#[derive(Debug, Parser)]
+#[command(name = "vox-send", version)]
+pub(crate) struct Args {
+    /// Where to: `host:5004`, `[::1]:5004`, `239.1.2.3:5004`.
+    #[arg(value_name = "HOST:PORT", required = true, value_parser = parse_destination)]
+    pub(crate) destinations: Vec<String>,
+
+    /// Write a session description of the first stream to FILE, for players.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sdp: Option<PathBuf>,
+
+    /// Payload type [default: 0, 8, 10, 11 where RFC 3551 has one, else 96].
+    #[arg(long, value_name = "0..127", value_parser = clap::value_parser!(u8).range(0..=127))]
+    pub(crate) payload_type: Option<u8>,
+
+    /// What a payload type means to the other side, where that is not standard: `0=opus/8000`.
+    #[arg(long, value_name = "PT=FORMAT", value_parser = parse_map)]
+    pub(crate) map: Vec<(u8, PayloadFormat)>,
+
+    /// Synchronisation source of the first stream [default: random, or what the stream came with].
+    #[arg(long, value_name = "NUMBER", value_parser = parse_ssrc)]
+    pub(crate) ssrc: Option<u32>,
+
+    /// Differentiated services code point: a number from 0 to 63, or `ef`.
+    #[arg(long, value_name = "DSCP", value_parser = parse_dscp)]
+    dscp: Option<u8>,
+
+    /// Hops of multicast packets.
+    #[arg(long, value_name = "HOPS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=255))]
+    pub(crate) ttl: u32,
+
+    /// The interface of multicast packets, by name or IPv4 address.
+    #[arg(long, value_name = "NAME|ADDR")]
+    interface: Option<String>,
+
+    /// Keep multicast packets from this host's own listeners.
+    #[arg(long)]
+    no_loop: bool,
+
+    /// Send from this address and port.
+    #[arg(long, value_name = "ADDR:PORT")]
+    local: Option<SocketAddr>,
+
+    /// The most bytes of payload in a packet; PCM is cut to it at a sample's boundary.
+    #[arg(long, value_name = "BYTES", default_value_t = 1200, value_parser = parse_mtu)]
+    pub(crate) mtu: usize,
+
+    /// The oldest that a record of a live stream may be; older ones are left out. `off` sends everything.
+    #[arg(long, value_name = "TIME", default_value_t = MaxAge::DEFAULT)]
+    pub(crate) max_age: MaxAge,
+
+    /// Write counters as JSON lines to FILE (`-` is stderr).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stats: Option<PathBuf>,
+
+    /// An input that breaks off without an End is an error (3), not a warning.
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+impl Args {
+    pub(crate) fn options(&self) -> SendOptions {
+        SendOptions {
+            local: self.local,
+            ttl: self.ttl,
+            interface: self.interface.clone(),
+            multicast_loop: !self.no_loop,
+            dscp: self.dscp,
+        }
+    }
+}
+
+fn parse_destination(text: &str) -> Result<String, String> {
+    let port = text.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok())?);
+    match port {
+        Some(1..) => Ok(text.to_owned()),
+        _ => Err("not HOST:PORT, such as 192.168.1.2:5004".to_owned()),
+    }
+}
+
+fn parse_map(text: &str) -> Result<(u8, PayloadFormat), String> {
+    PayloadMap::parse_assignment(text).map_err(|error| error.to_string())
+}
+
+fn parse_ssrc(text: &str) -> Result<u32, String> {
+    let parsed = text.strip_prefix("0x").map_or_else(|| text.parse(), |hex| u32::from_str_radix(hex, 16));
+    parsed.map_err(|_| "a 32-bit number, such as 305419896 or 0x12345678".to_owned())
+}
+
+/// EF is 46 (RFC 3246).
+fn parse_dscp(text: &str) -> Result<u8, String> {
+    match text {
+        "ef" | "EF" => Ok(46),
+        number => {
+            number.parse().ok().filter(|dscp| *dscp < 64).ok_or_else(|| "a number from 0 to 63, or ef".to_owned())
+        }
+    }
+}
+
+fn parse_mtu(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(bytes @ 16..=65_000) => Ok(bytes),
+        _ => Err("a number of bytes from 16 to 65000".to_owned()),
+    }
+}

@@ -1,0 +1,148 @@
+//! One stream on its way out: when each packet leaves.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use vox_cli::value::MaxAge;
+use vox_cli::{Exit, Failure, Wake, stop_requested, wait, warn};
+use vox_frame::{Audio, Channels, Format, Gap, MediaTime, StreamId};
+use vox_rtp::{Description, PayloadFormat, PayloadMap, Sender};
+use vox_sys::{Clock, monotonic_ns};
+
+use crate::args::Args;
+use crate::outlet::Outlet;
+
+/// How far behind its time a paced stream may be before its pace begins anew, in ns: less is made up for.
+const STALL_NS: i64 = 100_000_000;
+
+pub(crate) struct Stream {
+    format: Format,
+    carried: PayloadFormat,
+    payload_type: u8,
+    sender: Sender,
+    mtu: usize,
+    max_age: MaxAge,
+    clock: Clock,
+    /// What one media time is sent at, in ns of CLOCK_MONOTONIC; none for live streams and before the first packet.
+    pace: Option<(MediaTime, i64)>,
+    reached: MediaTime,
+    told_mtu: bool,
+}
+
+impl Stream {
+    pub(crate) fn open(
+        id: StreamId,
+        format: &Format,
+        ssrc: Option<u32>,
+        args: &Args,
+        clock: Clock,
+    ) -> Result<Self, Failure> {
+        let standard = PayloadFormat::of_stream(format).ok_or_else(|| {
+            Failure::input(format_args!(
+                "stream {id} is {format}, which RTP does not carry: put `vox-encode opus` (or pcmu, pcma, l16) before"
+            ))
+        })?;
+        let mapped = args.map.iter().find(|(_, mapped)| mapped.codec == standard.codec).cloned();
+        let carried = mapped.as_ref().map_or(standard, |(_, mapped)| mapped.clone());
+        let kept = format.rtp.as_ref().map(|rtp| rtp.payload_type);
+        let payload_type = args
+            .payload_type
+            .or_else(|| mapped.map(|(number, _)| number))
+            .or(kept)
+            .or_else(|| carried.static_type())
+            .unwrap_or(PayloadMap::OPUS);
+        let sender = Sender::new(format, &carried, payload_type, ssrc, random);
+        Ok(Self {
+            format: format.clone(),
+            carried,
+            payload_type,
+            sender,
+            mtu: args.mtu,
+            max_age: args.max_age,
+            clock,
+            pace: None,
+            reached: MediaTime(0),
+            told_mtu: false,
+        })
+    }
+
+    pub(crate) const fn is_live(&self) -> bool {
+        self.format.live
+    }
+
+    /// Writes the session description that players read.
+    pub(crate) fn describe(&self, file: &Path, to: Option<SocketAddr>, ttl: u32) -> Result<(), Failure> {
+        let Some(to) = to else { return Ok(()) };
+        let frame_ms = self.format.rate.ns(u64::from(self.format.frame.max(1))) as f64 / 1e6;
+        let stereo = self.format.channels != Channels::MONO;
+        let session = u64::from(random());
+        let text =
+            Description::write(to.ip(), to.port(), ttl, self.payload_type, &self.carried, stereo, frame_ms, session);
+        std::fs::write(file, text)
+            .map_err(|error| Failure::failed(format_args!("cannot write {}: {error}", file.display())))
+    }
+
+    pub(crate) fn audio(&mut self, audio: &Audio<'_>, outlet: &mut Outlet) -> Result<(), Failure> {
+        if audio.padding || audio.payload.is_empty() {
+            return Ok(());
+        }
+        if self.max_age.is_stale(self.format.live, &audio.times, self.clock.now()) {
+            self.sender.handle_gap();
+            return Ok(());
+        }
+        let cut = self.sender.cut(audio.payload.len(), self.mtu);
+        if cut > self.mtu && !self.told_mtu {
+            self.told_mtu = true;
+            warn(format_args!("packets of {cut} bytes are above --mtu {} and go out whole", self.mtu));
+        }
+        let mut from = 0;
+        while from < audio.payload.len() {
+            let ticks = self.format.tick_bytes().map_or(0, |bytes| (from / bytes) as u64);
+            self.wait_for(audio.timestamp.plus(ticks))?;
+            outlet.send(self.sender.piece(audio, from, cut).packet);
+            from += cut;
+        }
+        self.reached = audio.timestamp.plus(u64::from(audio.duration));
+        Ok(())
+    }
+
+    /// Nothing is sent for a gap; what follows begins a talk spurt, at its own timestamp.
+    pub(crate) fn gap(&mut self, gap: &Gap<'_>) {
+        self.sender.handle_gap();
+        self.reached = gap.timestamp.plus(gap.duration);
+    }
+
+    /// Waits until what was sent last has been heard.
+    pub(crate) fn wait_for_end(&mut self) -> Result<(), Failure> {
+        if self.pace.is_some() && !stop_requested() { self.wait_for(self.reached) } else { Ok(()) }
+    }
+
+    /// A stream that the world does not pace is paced here, by media time, on absolute deadlines.
+    fn wait_for(&mut self, timestamp: MediaTime) -> Result<(), Failure> {
+        if self.format.live {
+            return Ok(());
+        }
+        let now = monotonic_ns();
+        let (from, began) = *self.pace.get_or_insert((timestamp, now));
+        let deadline = began.saturating_add(self.format.rate.ns(timestamp.since(from)));
+        let behind = now - deadline;
+        if behind > STALL_NS {
+            // Nothing is dropped and nothing goes out in a burst: the timestamps move on by the stall.
+            self.pace = Some((timestamp, now));
+            self.sender.handle_stall(self.format.rate.ticks(behind));
+            return Ok(());
+        }
+        loop {
+            if stop_requested() {
+                return Err(Failure::quiet(Exit::Done));
+            }
+            if monotonic_ns() >= deadline || wait(None, Some(deadline))? == Wake::Deadline {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn random() -> u32 {
+    getrandom::u32().unwrap_or_else(|_| monotonic_ns() as u32)
+}

@@ -1,0 +1,278 @@
+//! UDP sockets: multicast, DSCP, and the kernel's time of arrival.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs, UdpSocket};
+use std::os::fd::AsRawFd;
+
+use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
+
+/// What a receiver asks the kernel to hold for it, in bytes: seconds of many streams.
+const RECEIVE_BUFFER: usize = 1 << 20;
+
+/// The oldest arrival that is believed, in ns: beyond it the clocks have been stepped in between.
+const MAX_AGE_NS: i64 = 10_000_000_000;
+
+/// How packets leave.
+#[derive(Debug, Clone, Default)]
+pub struct SendOptions {
+    /// Where they leave from.
+    pub local: Option<SocketAddr>,
+    /// Hops of multicast packets.
+    pub ttl: u32,
+    /// The interface of multicast packets, by name or address.
+    pub interface: Option<String>,
+    /// Whether this host hears its own multicast packets.
+    pub multicast_loop: bool,
+    /// Differentiated services code point, 0 to 63.
+    pub dscp: Option<u8>,
+}
+
+/// The addresses of `HOST:PORT`; the first of them counts.
+///
+/// # Errors
+/// Where the name cannot be resolved.
+pub fn resolve(destination: &str) -> io::Result<SocketAddr> {
+    destination
+        .to_socket_addrs()?
+        .next()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
+}
+
+/// A socket that sends to `destination` only.
+///
+/// # Errors
+/// As the system says.
+pub fn sender(destination: SocketAddr, options: &SendOptions) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(destination), Type::DGRAM, Some(Protocol::UDP))?;
+    if let Some(local) = options.local {
+        socket.set_reuse_address(true)?;
+        socket.bind(&local.into())?;
+    }
+    if let Some(dscp) = options.dscp {
+        match destination {
+            SocketAddr::V4(_) => socket.set_tos_v4(u32::from(dscp) << 2)?,
+            SocketAddr::V6(_) => socket.set_tclass_v6(u32::from(dscp) << 2)?,
+        }
+    }
+    if destination.ip().is_multicast() {
+        prepare_multicast(&socket, destination, options)?;
+    }
+    socket.connect(&destination.into())?;
+    Ok(socket.into())
+}
+
+fn prepare_multicast(socket: &Socket, destination: SocketAddr, options: &SendOptions) -> io::Result<()> {
+    match destination {
+        SocketAddr::V4(_) => {
+            socket.set_multicast_ttl_v4(options.ttl)?;
+            socket.set_multicast_loop_v4(options.multicast_loop)?;
+            match options.interface.as_deref().map(interface).transpose()? {
+                Some(Interface::Address(address)) => socket.set_multicast_if_v4(&address),
+                // The index is asked for by an address in 0.0.0.0/8 nowhere but in this option's larger form, which
+                // socket2 has no call for: binding to the device does the same.
+                Some(Interface::Index(_)) => socket.bind_device(options.interface.as_deref().map(str::as_bytes)),
+                None => Ok(()),
+            }
+        }
+        SocketAddr::V6(_) => {
+            socket.set_multicast_hops_v6(options.ttl)?;
+            socket.set_multicast_loop_v6(options.multicast_loop)?;
+            match options.interface.as_deref().map(interface).transpose()? {
+                Some(Interface::Index(index)) => socket.set_multicast_if_v6(index),
+                _ => Ok(()),
+            }
+        }
+    }
+}
+
+enum Interface {
+    Address(Ipv4Addr),
+    Index(u32),
+}
+
+/// An interface by its IPv4 address or its name.
+fn interface(text: &str) -> io::Result<Interface> {
+    if let Ok(address) = text.parse() {
+        return Ok(Interface::Address(address));
+    }
+    let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("there is no interface {text}"));
+    if text.contains('/') {
+        return Err(unknown());
+    }
+    let index = std::fs::read_to_string(format!("/sys/class/net/{text}/ifindex")).map_err(|_| unknown())?;
+    index.trim().parse().map(Interface::Index).map_err(|_| unknown())
+}
+
+/// A socket that hears `address`: its own host's, or a multicast group, which it joins (from `source` only, where
+/// that is given).
+///
+/// # Errors
+/// As the system says.
+pub fn receiver(address: SocketAddr, on: Option<&str>, source: Option<IpAddr>) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    let group = address.ip().is_multicast();
+    if group {
+        // Several listeners of one host may hear the same group.
+        socket.set_reuse_address(true)?;
+    }
+    if address.is_ipv6() {
+        socket.set_only_v6(address.ip() != IpAddr::V6(Ipv6Addr::UNSPECIFIED))?;
+    }
+    // A smaller buffer than asked for loses packets only where this process stands still.
+    let _smaller = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    socket.bind(&address.into())?;
+    if group {
+        join(&socket, address.ip(), on, source)?;
+    }
+    stamp_arrivals(&socket)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+fn join(socket: &Socket, group: IpAddr, on: Option<&str>, source: Option<IpAddr>) -> io::Result<()> {
+    let on = on.map(interface).transpose()?;
+    match (group, source) {
+        (IpAddr::V4(group), None) => {
+            let on = match on {
+                Some(Interface::Address(address)) => InterfaceIndexOrAddress::Address(address),
+                Some(Interface::Index(index)) => InterfaceIndexOrAddress::Index(index),
+                None => InterfaceIndexOrAddress::Address(Ipv4Addr::UNSPECIFIED),
+            };
+            socket.join_multicast_v4_n(&group, &on)
+        }
+        (IpAddr::V4(group), Some(IpAddr::V4(source))) => {
+            let address = match on {
+                Some(Interface::Address(address)) => address,
+                Some(Interface::Index(_)) => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidInput,
+                        "for a source-specific group name the interface by its IPv4 address",
+                    ));
+                }
+                None => Ipv4Addr::UNSPECIFIED,
+            };
+            socket.join_ssm_v4(&source, &group, &address)
+        }
+        (IpAddr::V6(group), None) => {
+            let index = match on {
+                Some(Interface::Index(index)) => index,
+                _ => 0,
+            };
+            socket.join_multicast_v6(&group, index)
+        }
+        (_, Some(_)) => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "source-specific groups are joined over IPv4 only, with an IPv4 source",
+        )),
+    }
+}
+
+fn stamp_arrivals(socket: &Socket) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the option takes an int, which outlives the call.
+    let status = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_TIMESTAMPNS,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A datagram that was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Datagram {
+    /// Its length, in bytes.
+    pub length: usize,
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// How long before this call returned the kernel received it, in ns.
+    pub age: i64,
+}
+
+/// Receives a datagram into `buffer`; none where nothing is there.
+///
+/// # Errors
+/// As the system says.
+pub fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Option<Datagram>> {
+    let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    let mut control = [0u64; 16];
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: a zeroed msghdr is a valid one.
+    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    message.msg_name = name.as_mut_ptr().cast();
+    message.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = size_of_val(&control);
+    // SAFETY: every pointer of the message is good for the length that stands beside it, for the whole call.
+    let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) };
+    let Ok(length) = usize::try_from(length) else {
+        let error = io::Error::last_os_error();
+        return match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted | io::ErrorKind::ConnectionRefused => Ok(None),
+            _ => Err(error),
+        };
+    };
+    // SAFETY: the kernel has filled the name in, and zeros are a valid one otherwise.
+    let from = address(unsafe { name.assume_init_ref() });
+    Ok(Some(Datagram { length, from, age: kernel_age(&message) }))
+}
+
+fn address(name: &libc::sockaddr_storage) -> SocketAddr {
+    if libc::c_int::from(name.ss_family) == libc::AF_INET6 {
+        // SAFETY: the family says that it is an IPv6 name, and the storage is large enough and aligned for any.
+        let name = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in6>() };
+        let ip = Ipv6Addr::from(name.sin6_addr.s6_addr);
+        return SocketAddrV6::new(ip, u16::from_be(name.sin6_port), 0, name.sin6_scope_id).into();
+    }
+    // SAFETY: as above, for IPv4.
+    let name = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in>() };
+    SocketAddrV4::new(Ipv4Addr::from(u32::from_be(name.sin_addr.s_addr)), u16::from_be(name.sin_port)).into()
+}
+
+/// How long ago the kernel received the message, by the system clock; 0 where that clock was stepped in between.
+fn kernel_age(message: &libc::msghdr) -> i64 {
+    // SAFETY: the message was filled in by recvmsg, so its control part is a list of headers within its length.
+    let header = unsafe { libc::CMSG_FIRSTHDR(message) };
+    // SAFETY: CMSG_FIRSTHDR gives null or a header within the control part.
+    let Some(first) = (unsafe { header.as_ref() }) else { return 0 };
+    if first.cmsg_level != libc::SOL_SOCKET || first.cmsg_type != libc::SCM_TIMESTAMPNS {
+        return 0;
+    }
+    // SAFETY: a message of this type holds a timespec; it need not be aligned.
+    let stamp: libc::timespec = unsafe { std::ptr::read_unaligned(libc::CMSG_DATA(header).cast()) };
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    let age = (now.tv_sec - stamp.tv_sec) * 1_000_000_000 + (now.tv_nsec - stamp.tv_nsec);
+    if (0..MAX_AGE_NS).contains(&age) { age } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_datagram_comes_with_its_sender_and_its_age() {
+        let receiver = receiver(SocketAddr::from(([127, 0, 0, 1], 0)), None, None).expect("a socket");
+        let to = receiver.local_addr().expect("an address");
+        let sender = sender(to, &SendOptions::default()).expect("a socket");
+        sender.send(b"hello").expect("loopback takes it");
+        let mut buffer = [0; 64];
+        let got = receive(&receiver, &mut buffer).expect("no error").expect("loopback delivers at once");
+        assert_eq!(&buffer[..got.length], b"hello");
+        assert_eq!(got.from, sender.local_addr().expect("an address"));
+        assert!((0..1_000_000_000).contains(&got.age));
+        assert_eq!(receive(&receiver, &mut buffer).expect("no error"), None);
+    }
+
+    #[test]
+    fn an_interface_name_is_no_path() {
+        assert!(interface("../../etc").is_err());
+        assert!(matches!(interface("lo"), Ok(Interface::Index(_))));
+    }
+}
