@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -12,8 +13,12 @@ use vox_e2e::{
 
 const RATE: usize = 48_000;
 
+/// A sound card is a matter of time: two of them beside each other would make each other late.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 #[test]
 fn a_click_that_is_said_is_heard_once_at_a_stable_delay() {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let scratch = Scratch::new("clicks");
     let card = Card::insert(&scratch);
     let environment = &card.environment;
@@ -36,6 +41,7 @@ fn a_click_that_is_said_is_heard_once_at_a_stable_delay() {
 
 #[test]
 fn a_stage_stopped_between_microphone_and_loudspeaker_adds_no_delay() {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let scratch = Scratch::new("clicks-stall");
     let card = Card::insert(&scratch);
     let environment = &card.environment;
@@ -86,6 +92,7 @@ fn least(delays: &[f64]) -> f64 {
 
 #[test]
 fn devices_are_listed() {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let scratch = Scratch::new("list-devices");
     let card = Card::insert(&scratch);
     let list = scratch.run(&format!("{}\nvox-capture --list-devices", card.environment)).succeeded();
@@ -94,6 +101,7 @@ fn devices_are_listed() {
 
 #[test]
 fn opus_goes_from_vox_to_trx() {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     need(&["trx-rx"]);
     let scratch = Scratch::new("vox-trx");
     let card = Card::insert(&scratch);
@@ -116,6 +124,7 @@ fn opus_goes_from_vox_to_trx() {
 
 #[test]
 fn opus_goes_from_trx_to_vox() {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     need(&["trx-tx", "paplay"]);
     let scratch = Scratch::new("trx-vox");
     let card = Card::insert(&scratch);

@@ -64,7 +64,7 @@ const L16: Call = Call {
 };
 
 const OPUS: Call = Call {
-    encode: "opus --bitrate 64k",
+    encode: "opus --application audio --bitrate 64k",
     payload_type: 97,
     map: "97=opus/48000/2",
     ffmpeg: "-c:a libopus -b:a 64k -frame_duration 20",

@@ -185,7 +185,7 @@ fn l16_in_stereo_over_rtp_arrives_bit_equal() {
 fn opus_over_rtp_arrives_whole() {
     let scratch = Scratch::new("rtp-opus");
     let said = speech(&scratch, "said.wav", Speech::mono(48_000, 144_000));
-    over_rtp(&scratch, "vox-encode opus --bitrate 64k");
+    over_rtp(&scratch, "vox-encode opus --application audio --bitrate 64k");
     let heard = Wav::read(&scratch.path("heard.wav"));
     let alignment = align(&said.samples, &heard.left(), 2_000);
     assert!(alignment.correlation > 0.95, "{alignment:?}");

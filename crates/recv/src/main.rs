@@ -88,7 +88,8 @@ impl Stage {
             self.output.flush()?;
             let idle = args.idle_timeout.map(|timeout| last_heard.saturating_add(timeout.ns()));
             let deadline = [until, idle, Some(expiry)].into_iter().flatten().min();
-            let wake = wait(Some(socket.as_fd()), deadline)?;
+            // A signal may have come during the flush, where it was noticed already: then no wait is cut short by it.
+            let wake = if stop_requested() { Wake::Signal } else { wait(Some(socket.as_fd()), deadline)? };
             if stop_requested() {
                 return self.finish(&EndReason::Stopped);
             }

@@ -32,18 +32,18 @@ mod tests {
     #[test]
     fn the_table_of_contents_gives_the_duration() {
         for (toc, ticks) in
-            [(0b01001_000, 960), (0b00011_000, 2880), (0b01100_000, 480), (0b10000_000, 120), (0b11111_001, 1920)]
+            [(0b0100_1000, 960), (0b0001_1000, 2880), (0b0110_0000, 480), (0b1000_0000, 120), (0b1111_1001, 1920)]
         {
             assert_eq!(opus_ticks(&[toc, 0]), Some(ticks), "toc {toc:#010b}");
         }
-        assert_eq!(opus_ticks(&[0b11111_011, 6]), Some(5760));
+        assert_eq!(opus_ticks(&[0b1111_1011, 6]), Some(5760));
     }
 
     #[test]
     fn impossible_packets_have_no_duration() {
         assert_eq!(opus_ticks(&[]), None);
         assert_eq!(opus_ticks(&[3]), None);
-        assert_eq!(opus_ticks(&[0b11111_011, 0]), None);
-        assert_eq!(opus_ticks(&[0b11111_011, 7]), None);
+        assert_eq!(opus_ticks(&[0b1111_1011, 0]), None);
+        assert_eq!(opus_ticks(&[0b1111_1011, 7]), None);
     }
 }

@@ -277,7 +277,10 @@ impl Receiver {
         }
         let on_probation = self.sources.iter().filter(|(_, heard)| heard.stream.is_none());
         let quiet = self.sources.iter().filter(|(_, heard)| now.since(heard.last_heard) > EVICTABLE_NS);
-        let victim = on_probation.chain(quiet).min_by_key(|(_, heard)| heard.last_heard).map(|(&key, _)| key);
+        let victim = on_probation
+            .chain(quiet)
+            .min_by_key(|(_, heard)| (heard.stream.is_some(), heard.last_heard))
+            .map(|(&key, _)| key);
         let Some(victim) = victim else {
             self.stats.packets_refused += 1;
             return Ok(false);
