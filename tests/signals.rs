@@ -142,7 +142,7 @@ fn sigterm_to_the_source_alone_ends_the_pipeline_behind_it() {
     let receiver = scratch.spawn(&format!("vox-recv :{port} | vox-jitter | vox-play heard.wav"));
     await_udp(port);
     let sender =
-        scratch.spawn(&format!("vox-capture tone:440 --duration 20 | vox-encode opus | vox-send 127.0.0.1:{port}"));
+        scratch.spawn(&format!("vox-capture tone:440 --duration 600 | vox-encode opus | vox-send 127.0.0.1:{port}"));
     await_file(&scratch, "heard.wav");
     signal(receiver.pid_of("vox-recv"), Signal::TERM);
     quietly_done(receiver.wait(GONE));

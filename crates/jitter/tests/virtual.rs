@@ -73,12 +73,12 @@ fn recording() -> Vec<u8> {
     for n in 0..500 {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let dice = seed >> 33;
-        if dice % 10 == 0 {
+        if dice.is_multiple_of(10) {
             continue;
         }
         let arrived = 20 * n as i64 + (dice % 80) as i64;
         packets.push((arrived, n));
-        if dice % 17 == 0 {
+        if dice.is_multiple_of(17) {
             packets.push((arrived + 3, n));
         }
     }
@@ -136,7 +136,7 @@ fn five_runs_give_the_same_bytes_and_gapless_timelines() {
             _ => return,
         };
         assert_eq!(timestamp, media);
-        assert_eq!(times.due, Some(due.unwrap_or(times.due.expect("a due time"))));
+        assert_eq!(times.due, Some(due.unwrap_or_else(|| times.due.expect("a due time"))));
         media = media.plus(duration);
         due = times.due.map(|due| due.plus(slot.expect("a slot") as i64));
     });

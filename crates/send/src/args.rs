@@ -23,7 +23,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) sdp: Option<PathBuf>,
 
-    /// Payload type [default: 0, 8, 10, 11 where RFC 3551 has one, else 96].
+    /// Payload type [default: 0, 8, 10, 11 where RFC 3551 has one, 96 for Opus, else 97].
     #[arg(long, value_name = "0..127", value_parser = clap::value_parser!(u8).range(0..=127))]
     pub(crate) payload_type: Option<u8>,
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use vox_cli::value::MaxAge;
 use vox_cli::{Exit, Failure, Wake, stop_requested, wait, warn};
-use vox_frame::{Audio, Channels, Format, Gap, MediaTime, StreamId};
+use vox_frame::{Audio, Channels, Codec, Format, Gap, MediaTime, StreamId};
 use vox_rtp::{Description, PayloadFormat, PayloadMap, Sender};
 use vox_sys::{Clock, monotonic_ns};
 
@@ -14,6 +14,9 @@ use crate::outlet::Outlet;
 
 /// How far behind its time a paced stream may be before its pace begins anew, in ns: less is made up for.
 const STALL_NS: i64 = 100_000_000;
+
+/// The dynamic payload type of what is not Opus and has no static one: 96 means Opus to `vox-recv`.
+const OTHER_PAYLOAD_TYPE: u8 = 97;
 
 pub(crate) struct Stream {
     format: Format,
@@ -50,7 +53,7 @@ impl Stream {
             .or_else(|| mapped.map(|(number, _)| number))
             .or(kept)
             .or_else(|| carried.static_type())
-            .unwrap_or(PayloadMap::OPUS);
+            .unwrap_or(if carried.codec == Codec::Opus { PayloadMap::OPUS } else { OTHER_PAYLOAD_TYPE });
         let sender = Sender::new(format, &carried, payload_type, ssrc, random);
         Ok(Self {
             format: format.clone(),
