@@ -52,6 +52,7 @@ fn ctrl_c_ends_a_receiver_that_has_heard_nothing() {
     let port = free_port();
     let receiver = scratch.spawn(&format!("vox-recv :{port} | vox-jitter | vox-play heard.wav"));
     await_udp(port);
+    await_handlers(&receiver, 3);
     ends_in_good_order(receiver);
 }
 
@@ -65,7 +66,7 @@ fn ctrl_c_ends_every_pipeline_of_the_readme() {
         format!("vox-recv :{relay} | vox-send 127.0.0.1:{left} 127.0.0.1:{right}"),
         format!("vox-recv :{transcoder} | vox-jitter | vox-decode | vox-encode pcmu | vox-send 127.0.0.1:{left}"),
         format!("vox-recv :{tape} | tee -i session.vox | vox-jitter | vox-play take.wav"),
-        format!("{{ vox-recv :{left} & vox-recv :{right}; }} | vox-jitter | vox-play both.wav"),
+        format!("{{ vox-recv :{left} --map 97=pcmu/48000 & vox-recv :{right}; }} | vox-jitter | vox-play both.wav"),
         format!("vox-capture tone:440 | python3 {gain} -6 | vox-play null"),
         format!(
             "vox-capture talk.wav | vox-encode opus | vox-send --sdp talk.sdp 127.0.0.1:{relay} 127.0.0.1:{transcoder} \
@@ -179,6 +180,18 @@ fn ends_in_good_order(pipeline: Running) {
 #[track_caller]
 fn quietly_done(outcome: Outcome) {
     outcome.succeeded_silently();
+}
+
+/// Waits until that many stages have begun to handle SIGINT: one that has not even started is ended by it.
+#[track_caller]
+fn await_handlers(pipeline: &Running, count: usize) {
+    let handles = |pid: i32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 2 != 0)
+    };
+    let ready = || pipeline.members().iter().filter(|(pid, name)| name.starts_with("vox-") && handles(*pid)).count();
+    assert!(await_until(START, || ready() == count), "{} of {count} stages handle signals", ready());
 }
 
 /// The stages that still run.
