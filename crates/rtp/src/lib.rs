@@ -16,7 +16,7 @@ mod sender;
 mod source;
 
 pub use opus::opus_ticks;
-pub use packet::{Header, MAX_CSRC, Packet, PacketError, write_packet};
+pub use packet::{Header, MAX_CSRC, Packet, PacketError, write_packet, write_padding};
 pub use payload::{PayloadFormat, PayloadMap, PayloadTypeError};
 pub use receiver::{Receiver, ReceiverConfig, ReceiverStats};
 pub use sdp::{Description, SdpError};

@@ -75,14 +75,19 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// Writes a packet into `out`, replacing what was there. Contributing sources beyond [`MAX_CSRC`] are left out.
-pub fn write_packet(header: Header, csrc: &[u32], payload: &[u8], out: &mut Vec<u8>) {
+/// Writes a packet into `out`, replacing what was there. `csrc` lists contributing sources as they stand in a packet,
+/// 4 bytes each; those beyond [`MAX_CSRC`] are left out.
+pub fn write_packet(header: Header, csrc: &[u8], payload: &[u8], out: &mut Vec<u8>) {
     // More than 15 make the builder of rtp-rs panic; padding is never asked of it, as it does not clear the bytes.
-    let csrc = &csrc[..csrc.len().min(MAX_CSRC)];
+    let mut list = [0; MAX_CSRC];
+    let count = csrc.len().min(4 * MAX_CSRC) / 4;
+    for (slot, bytes) in list.iter_mut().zip(csrc.as_chunks::<4>().0) {
+        *slot = u32::from_be_bytes(*bytes);
+    }
     let builder = RtpPacketBuilder::new()
         .payload_type(header.payload_type & 0x7f)
         .marked(header.marker)
-        .set_csrc(csrc)
+        .set_csrc(&list[..count])
         .sequence(Seq::from(header.sequence))
         .ssrc(header.ssrc)
         .timestamp(header.timestamp)
@@ -93,6 +98,12 @@ pub fn write_packet(header: Header, csrc: &[u32], payload: &[u8], out: &mut Vec<
     out.truncate(length);
 }
 
+/// Writes a packet that has a sequence number and no audio: padding only.
+pub fn write_padding(header: Header, csrc: &[u8], out: &mut Vec<u8>) {
+    write_packet(header, csrc, &[0, 0, 0, 4], out);
+    out[0] |= 0x20;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,7 +111,7 @@ mod tests {
     const HEADER: Header =
         Header { ssrc: 0xdead_beef, sequence: 65_535, timestamp: 0xffff_fff0, payload_type: 96, marker: true };
 
-    fn written(csrc: &[u32], payload: &[u8]) -> Vec<u8> {
+    fn written(csrc: &[u8], payload: &[u8]) -> Vec<u8> {
         let mut out = vec![0xaa; 7];
         write_packet(HEADER, csrc, payload, &mut out);
         out
@@ -108,7 +119,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_what_is_read() {
-        let bytes = written(&[1, 2], b"payload");
+        let bytes = written(&[0, 0, 0, 1, 0, 0, 0, 2], b"payload");
         let packet = Packet::parse(&bytes).unwrap();
         assert_eq!(packet.header, HEADER);
         assert_eq!(packet.csrc, [0, 0, 0, 1, 0, 0, 0, 2]);
@@ -118,7 +129,7 @@ mod tests {
 
     #[test]
     fn sixteen_contributing_sources_are_cut_to_fifteen() {
-        let bytes = written(&[7; 16], b"x");
+        let bytes = written(&[7; 64], b"x");
         assert_eq!(Packet::parse(&bytes).unwrap().csrc.len(), 60);
     }
 

@@ -1,9 +1,10 @@
 //! The records of one stream to RTP packets.
 
-use vox_frame::{Audio, Format, MediaTime, Rate};
+use vox_frame::{Audio, Extension, Extensions, Format, Gap, MediaTime, Rate};
 
 use crate::PayloadFormat;
-use crate::packet::{Header, write_packet};
+use crate::packet::{Header, MAX_CSRC, write_packet, write_padding};
+use crate::source::MAX_DROPOUT;
 
 /// A packet to send, and where it lies in media time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,10 +71,23 @@ impl Sender {
         self.rate
     }
 
-    /// What follows begins a talk spurt.
-    pub const fn handle_gap(&mut self) {
-        if let Some(own) = &mut self.own {
+    /// Nothing is sent for a gap. What follows silence begins a talk spurt; what was lost further up counts its
+    /// packets, so that the receiver sees the loss as one.
+    pub fn handle_gap(&mut self, gap: &Gap<'_>) {
+        let length = if gap.reason.is_silence() { 0 } else { gap.duration };
+        self.handle_loss(length);
+    }
+
+    /// `length` ticks are left out; none where there was nothing to hear.
+    pub fn handle_loss(&mut self, length: u64) {
+        let frame = u64::from(self.frame.max(1));
+        let Some(own) = &mut self.own else { return };
+        let packets = (length + frame / 2) / frame;
+        if packets == 0 || packets >= u64::from(MAX_DROPOUT) {
+            // A hole that wide in the numbers would be taken for a restart.
             own.marker = true;
+        } else {
+            own.sequence = own.sequence.wrapping_add(packets as u16);
         }
     }
 
@@ -124,16 +138,36 @@ impl Sender {
                 marker: audio.marker,
             },
         };
-        write_packet(header, &[], payload, &mut self.packet);
+        if payload.is_empty() {
+            write_padding(header, contributing(audio), &mut self.packet);
+        } else {
+            write_packet(header, contributing(audio), payload, &mut self.packet);
+        }
         Piece { timestamp, packet: &self.packet }
     }
+
+    /// Whether a record that carries no audio is sent all the same: its number is another sender's, and would count
+    /// as lost.
+    pub const fn keeps_numbers(&self) -> bool {
+        self.own.is_none()
+    }
+}
+
+/// The record's contributing sources, as they stand in a packet.
+fn contributing<'a>(audio: &Audio<'a>) -> &'a [u8] {
+    Extensions::new(audio.extensions)
+        .find_map(|extension| match extension {
+            Extension::ContributingSources(list) => Some(&list[..list.len().min(4 * MAX_CSRC)]),
+            _ => None,
+        })
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Packet, PayloadMap};
-    use vox_frame::{Channels, Codec, RtpOrigin, SequenceNumber, StreamId, Times};
+    use vox_frame::{Channels, Codec, GapReason, RtpOrigin, SequenceNumber, StreamId, Times};
 
     fn audio(payload: &[u8]) -> Audio<'_> {
         Audio {
@@ -182,6 +216,64 @@ mod tests {
             seen.push((packet.header.sequence, packet.header.timestamp, packet.header.marker, packet.payload.len()));
         }
         assert_eq!(seen, [(0, 700, true, 160), (1, 860, false, 160), (2, 1020, false, 80)]);
+    }
+
+    fn gap(duration: u64, reason: GapReason) -> Gap<'static> {
+        Gap {
+            id: StreamId(1),
+            sequence: SequenceNumber(0),
+            timestamp: MediaTime(0),
+            duration,
+            packets: 0,
+            reason,
+            times: Times::default(),
+            slot: None,
+            later: None,
+        }
+    }
+
+    /// Number and marker of the packet that follows the gap, where the one before it has number 0.
+    fn after(gap: &Gap<'_>) -> (u16, bool) {
+        let (format, carried) = pcmu();
+        let mut sender = Sender::new(&format, &carried, 0, Some(7), || 0);
+        let payload = [0; 160];
+        sender.piece(&audio(&payload), 0, 160);
+        sender.handle_gap(gap);
+        let header = Packet::parse(sender.piece(&audio(&payload), 0, 160).packet).expect("a packet").header;
+        (header.sequence, header.marker)
+    }
+
+    #[test]
+    fn what_was_lost_further_up_is_lost_to_the_receiver() {
+        for reason in [GapReason::Lost, GapReason::Late, GapReason::Overrun] {
+            assert_eq!(after(&gap(480, reason)), (4, false), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn silence_is_no_loss_and_a_talk_spurt_follows_it() {
+        for reason in [GapReason::Silent, GapReason::Muted] {
+            assert_eq!(after(&gap(480, reason)), (1, true), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn a_loss_as_long_as_a_restart_is_told_by_the_timestamp_alone() {
+        assert_eq!(after(&gap(160 * 3000, GapReason::Lost)), (1, true));
+    }
+
+    #[test]
+    fn padding_and_contributing_sources_are_relayed() {
+        let (mut format, carried) = pcmu();
+        format.rtp = Some(RtpOrigin { ssrc: 42, payload_type: 0, source: None });
+        let mut sender = Sender::new(&format, &carried, 0, None, || panic!("nothing is drawn"));
+        let mut extensions = Vec::new();
+        Extension::ContributingSources(&[0, 0, 0, 5, 0, 0, 0, 6]).write(&mut extensions);
+        let padding = Audio { extensions: &extensions, padding: true, ..audio(&[]) };
+        assert!(sender.keeps_numbers());
+        let packet = Packet::parse(sender.piece(&padding, 0, 1).packet).expect("a packet");
+        assert_eq!((packet.header.sequence, packet.padded, packet.payload.len()), (500, true, 0));
+        assert_eq!(packet.csrc, [0, 0, 0, 5, 0, 0, 0, 6]);
     }
 
     #[test]

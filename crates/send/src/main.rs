@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use args::Args;
 use outlet::Outlet;
-use stream::Stream;
+use stream::{Stream, wait_until};
 use vox_cli::{Ended, Failure, Input, Next, StatsFile, stop_requested};
 use vox_frame::{Raw, Record, StreamId};
 use vox_sys::{Clock, pipe};
@@ -27,7 +27,7 @@ fn send(args: &Args) -> Result<(), Failure> {
     let mut input = Input::stdin()?;
     input.open()?;
     pipe::sharpen_timers();
-    let mut stage = Stage { args, clock: input.clock(), streams: BTreeMap::new(), described: false };
+    let mut stage = Stage { args, clock: input.clock(), streams: BTreeMap::new(), described: false, heard_until: 0 };
     let outcome = stage.run(&mut input, &mut outlet);
     if let Some(mut stats) = stats {
         stats.line(&outlet.summary());
@@ -41,6 +41,8 @@ struct Stage<'a> {
     streams: BTreeMap<StreamId, Stream>,
     /// Whether the session description was written.
     described: bool,
+    /// Until when the paced streams that have ended are heard, in ns of CLOCK_MONOTONIC.
+    heard_until: i64,
 }
 
 impl Stage<'_> {
@@ -50,9 +52,12 @@ impl Stage<'_> {
                 Next::Record(raw) => self.record(raw, outlet)?,
                 Next::Deadline => {}
                 Next::End(ended) => {
+                    for stream in std::mem::take(&mut self.streams).into_values() {
+                        self.end(&stream);
+                    }
                     // What was sent last is still being heard.
-                    for stream in self.streams.values_mut() {
-                        stream.wait_for_end()?;
+                    if !stop_requested() {
+                        wait_until(self.heard_until)?;
                     }
                     return Ok(ended);
                 }
@@ -70,8 +75,14 @@ impl Stage<'_> {
                 if self.streams.len() >= MAX_STREAMS && !self.streams.contains_key(&id) {
                     return Err(Failure::input(format_args!("more than {MAX_STREAMS} streams are open in one pipe")));
                 }
+                if let Some(stream) = self.streams.remove(&id) {
+                    self.end(&stream);
+                }
                 let ssrc = self.args.ssrc.filter(|_| self.streams.is_empty());
-                let stream = Stream::open(id, &format, ssrc, self.args, self.clock)?;
+                // One recording after the other: the next is heard where the one before ends.
+                let follows = self.streams.values().all(Stream::is_live);
+                let not_before = if follows { self.heard_until } else { 0 };
+                let stream = Stream::open(id, &format, ssrc, not_before, self.args, self.clock)?;
                 if let Some(file) = self.args.sdp.as_deref().filter(|_| !self.described) {
                     stream.describe(file, outlet.first_address(), self.args.ttl)?;
                     self.described = true;
@@ -89,12 +100,17 @@ impl Stage<'_> {
                 }
             }
             Record::End(end) => {
-                if let Some(mut stream) = self.streams.remove(&end.id) {
-                    stream.wait_for_end()?;
+                if let Some(stream) = self.streams.remove(&end.id) {
+                    self.end(&stream);
                 }
             }
             Record::Event(_) | Record::Unknown(_) => {}
         }
         Ok(())
+    }
+
+    /// A stream has ended: nobody waits for it but who comes after it.
+    fn end(&mut self, stream: &Stream) {
+        self.heard_until = self.heard_until.max(stream.heard_until().unwrap_or(0));
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Stream {
     clock: Clock,
     /// What one media time is sent at, in ns of CLOCK_MONOTONIC; none for live streams and before the first packet.
     pace: Option<(MediaTime, i64)>,
+    /// When the first packet may leave, in ns of CLOCK_MONOTONIC: what came before this stream is heard until then.
+    not_before: i64,
     reached: MediaTime,
     told_mtu: bool,
 }
@@ -37,6 +39,7 @@ impl Stream {
         id: StreamId,
         format: &Format,
         ssrc: Option<u32>,
+        not_before: i64,
         args: &Args,
         clock: Clock,
     ) -> Result<Self, Failure> {
@@ -64,6 +67,7 @@ impl Stream {
             max_age: args.max_age,
             clock,
             pace: None,
+            not_before,
             reached: MediaTime(0),
             told_mtu: false,
         })
@@ -86,11 +90,16 @@ impl Stream {
     }
 
     pub(crate) fn audio(&mut self, audio: &Audio<'_>, outlet: &mut Outlet) -> Result<(), Failure> {
-        if audio.padding || audio.payload.is_empty() {
+        let silent = audio.padding || audio.payload.is_empty();
+        if silent && !self.sender.keeps_numbers() {
             return Ok(());
         }
         if self.max_age.is_stale(self.format.live, &audio.times, self.clock.now()) {
-            self.sender.handle_gap();
+            self.sender.handle_loss(u64::from(audio.duration));
+            return Ok(());
+        }
+        if silent {
+            outlet.send(self.sender.piece(audio, 0, 0).packet);
             return Ok(());
         }
         let cut = self.sender.cut(audio.payload.len(), self.mtu);
@@ -109,15 +118,16 @@ impl Stream {
         Ok(())
     }
 
-    /// Nothing is sent for a gap; what follows begins a talk spurt, at its own timestamp.
+    /// Nothing is sent for a gap; what follows has its own timestamp.
     pub(crate) fn gap(&mut self, gap: &Gap<'_>) {
-        self.sender.handle_gap();
+        self.sender.handle_gap(gap);
         self.reached = gap.timestamp.plus(gap.duration);
     }
 
-    /// Waits until what was sent last has been heard.
-    pub(crate) fn wait_for_end(&mut self) -> Result<(), Failure> {
-        if self.pace.is_some() && !stop_requested() { self.wait_for(self.reached) } else { Ok(()) }
+    /// Until when what was sent last is being heard, in ns of CLOCK_MONOTONIC; none where the world paces.
+    pub(crate) fn heard_until(&self) -> Option<i64> {
+        let (from, began) = self.pace?;
+        Some(began.saturating_add(self.format.rate.ns(self.reached.since(from))))
     }
 
     /// A stream that the world does not pace is paced here, by media time, on absolute deadlines.
@@ -126,7 +136,7 @@ impl Stream {
             return Ok(());
         }
         let now = monotonic_ns();
-        let (from, began) = *self.pace.get_or_insert((timestamp, now));
+        let (from, began) = *self.pace.get_or_insert_with(|| (timestamp, now.max(self.not_before)));
         let deadline = began.saturating_add(self.format.rate.ns(timestamp.since(from)));
         let behind = now - deadline;
         if behind > STALL_NS {
@@ -135,13 +145,18 @@ impl Stream {
             self.sender.handle_stall(self.format.rate.ticks(behind));
             return Ok(());
         }
-        loop {
-            if stop_requested() {
-                return Err(Failure::quiet(Exit::Done));
-            }
-            if monotonic_ns() >= deadline || wait(None, Some(deadline))? == Wake::Deadline {
-                return Ok(());
-            }
+        wait_until(deadline)
+    }
+}
+
+/// Waits for a point of CLOCK_MONOTONIC, or ends in good order with the first signal.
+pub(crate) fn wait_until(deadline: i64) -> Result<(), Failure> {
+    loop {
+        if stop_requested() {
+            return Err(Failure::quiet(Exit::Done));
+        }
+        if monotonic_ns() >= deadline || wait(None, Some(deadline))? == Wake::Deadline {
+            return Ok(());
         }
     }
 }
