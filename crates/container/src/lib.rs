@@ -1,0 +1,7 @@
+//! Files of audio, as bytes: WAV with its 64-bit forms, Ogg Opus, and what mends a broken one.
+//!
+//! Nothing here opens a file: writers give bytes and say where they belong, readers take anything that reads and seeks.
+
+pub mod ogg_opus;
+pub mod repair;
+pub mod wav;
