@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use vox_cli::value::{MaxAge, Seconds};
-use vox_rtp::{PayloadFormat, PayloadMap};
+use vox_rtp::{Description, ExtensionMap, HeaderExtension, PayloadFormat, PayloadMap};
 
 /// Receives RTP over UDP: every source (SSRC) that it hears becomes a stream.
 ///
@@ -26,13 +26,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PT=FORMAT", value_parser = parse_map)]
     map: Vec<(u8, PayloadFormat)>,
 
+    /// What the id of a header extension means: `1=audio-level`, `2=capture-time`; may be given several times.
+    #[arg(long, value_name = "ID=NAME", value_parser = ExtensionMap::parse_assignment)]
+    extmap: Vec<(u8, HeaderExtension)>,
+
     /// The interface to hear a group on, by name or IPv4 address.
     #[arg(long, value_name = "NAME|ADDR")]
     pub(crate) interface: Option<String>,
 
     /// The only sender of a group (source-specific multicast).
     #[arg(long, value_name = "ADDR")]
-    pub(crate) source: Option<IpAddr>,
+    source: Option<IpAddr>,
 
     /// The most sources that are heard at a time.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = parse_sources)]
@@ -56,11 +60,15 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// What was said of payload types, on top of `map`.
-    pub(crate) fn add_maps(&self, map: &mut PayloadMap) {
+    /// What was said on the command line, on top of what the session is known by.
+    pub(crate) fn add_to(&self, session: &mut Description) {
         for (number, format) in &self.map {
-            map.insert(*number, format.clone());
+            session.map.insert(*number, format.clone());
         }
+        for (id, extension) in &self.extmap {
+            session.extensions.insert(*id, *extension);
+        }
+        session.source = self.source.or(session.source);
     }
 }
 

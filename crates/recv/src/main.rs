@@ -11,7 +11,7 @@ use args::Args;
 use serde_json::json;
 use vox_cli::{Failure, Output, StatsFile, Wake, stop_requested, wait, warn};
 use vox_frame::EndReason;
-use vox_rtp::{Description, PayloadMap, Receiver, ReceiverConfig};
+use vox_rtp::{Description, Receiver, ReceiverConfig};
 use vox_sys::{Clock, monotonic_ns, net};
 
 /// The largest datagram there is, in bytes.
@@ -31,14 +31,16 @@ fn main() -> ExitCode {
 }
 
 fn receive(args: &Args) -> Result<(), Failure> {
-    let (address, map, source) = session(args)?;
+    let session = session(args)?;
+    let address = SocketAddr::new(session.address, session.port);
     let stats = args.stats.as_deref().map(StatsFile::create).transpose()?;
     let clock = Clock::own();
     let output = Output::stdout(clock.opening(), false)?;
-    let socket = net::receiver(address, args.interface.as_deref(), source)
+    let socket = net::receiver(address, args.interface.as_deref(), session.source)
         .map_err(|error| Failure::network(format_args!("cannot listen on {address}: {error}")))?;
     let config = ReceiverConfig {
-        map,
+        map: session.map,
+        extensions: session.extensions,
         max_sources: args.max_sources,
         source_timeout_ns: SOURCE_TIMEOUT_NS,
         max_age_ns: args.max_age.ns(),
@@ -53,20 +55,18 @@ fn receive(args: &Args) -> Result<(), Failure> {
 }
 
 /// Where to listen, and what the payload types mean there.
-fn session(args: &Args) -> Result<(SocketAddr, PayloadMap, Option<std::net::IpAddr>), Failure> {
-    let (address, mut map, source) = match (&args.sdp, args.address) {
+fn session(args: &Args) -> Result<Description, Failure> {
+    let mut description = match (&args.sdp, args.address) {
         (Some(file), _) => {
             let text = std::fs::read(file)
                 .map_err(|error| Failure::failed(format_args!("cannot read {}: {error}", file.display())))?;
-            let description = Description::parse(&text)
-                .map_err(|error| Failure::input(format_args!("{}: {error}", file.display())))?;
-            (SocketAddr::new(description.address, description.port), description.map, description.source)
+            Description::parse(&text).map_err(|error| Failure::input(format_args!("{}: {error}", file.display())))?
         }
-        (None, Some(address)) => (address, PayloadMap::standard(), None),
+        (None, Some(address)) => Description::of(address),
         (None, None) => return Err(Failure::usage("nothing to listen on: give ADDR:PORT or --sdp FILE")),
     };
-    args.add_maps(&mut map);
-    Ok((address, map, args.source.or(source)))
+    args.add_to(&mut description);
+    Ok(description)
 }
 
 struct Stage {

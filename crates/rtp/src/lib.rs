@@ -7,6 +7,8 @@
 //! The rules followed: RFC 3550 (RTP; appendix A.1 for the validation of sources), RFC 3551 (static payload types,
 //! talk spurts), RFC 7587 (Opus), RFC 5761 (telling RTCP from RTP), RFC 8866 and RFC 4570 (session descriptions).
 
+mod extension;
+mod ntp;
 mod opus;
 mod packet;
 mod payload;
@@ -15,10 +17,12 @@ mod sdp;
 mod sender;
 mod source;
 
+pub use extension::{ExtensionMap, HeaderExtension, HeaderFacts};
+pub use ntp::NtpTime;
 pub use opus::opus_ticks;
-pub use packet::{Header, MAX_CSRC, Packet, PacketError, write_packet, write_padding};
-pub use payload::{PayloadFormat, PayloadMap, PayloadTypeError};
+pub use packet::{Header, MAX_CSRC, Packet, PacketError, write_extended, write_packet, write_padding};
+pub use payload::{PayloadFormat, PayloadMap, PayloadTypeError, static_format};
 pub use receiver::{Receiver, ReceiverConfig, ReceiverStats};
-pub use sdp::{Description, SdpError};
+pub use sdp::{AnnouncedStream, Announcement, Description, SdpError, is_source_specific};
 pub use sender::{Piece, Sender};
 pub use source::{Admission, MAX_DROPOUT, MAX_MISORDER, MIN_SEQUENTIAL, Source};

@@ -2,6 +2,8 @@
 
 use rtp_rs::{RtpPacketBuilder, RtpReader, Seq};
 
+use crate::extension::PROFILE;
+
 /// The most contributing sources that a header can list (a 4-bit count).
 pub const MAX_CSRC: usize = 15;
 
@@ -30,6 +32,8 @@ pub struct Packet<'a> {
     pub header: Header,
     /// Contributing sources as they stand in the packet: 4 bytes each, big endian.
     pub csrc: &'a [u8],
+    /// Profile and bytes of the header extension, where there is one.
+    pub extension: Option<(u16, &'a [u8])>,
     /// The payload, without padding; empty in a padding-only packet.
     pub payload: &'a [u8],
     /// Whether the padding bit was set.
@@ -69,6 +73,7 @@ impl<'a> Packet<'a> {
         Ok(Self {
             header,
             csrc: datagram.get(MIN_HEADER..csrc_end).ok_or(PacketError::Malformed)?,
+            extension: reader.extension(),
             payload: reader.payload(),
             padded: reader.padding().is_some(),
         })
@@ -78,13 +83,19 @@ impl<'a> Packet<'a> {
 /// Writes a packet into `out`, replacing what was there. `csrc` lists contributing sources as they stand in a packet,
 /// 4 bytes each; those beyond [`MAX_CSRC`] are left out.
 pub fn write_packet(header: Header, csrc: &[u8], payload: &[u8], out: &mut Vec<u8>) {
+    write_extended(header, csrc, &[], payload, out);
+}
+
+/// As [`write_packet`], with a header extension of one-byte elements (RFC 8285) in whole words; none where it is
+/// empty.
+pub fn write_extended(header: Header, csrc: &[u8], extension: &[u8], payload: &[u8], out: &mut Vec<u8>) {
     // More than 15 make the builder of rtp-rs panic; padding is never asked of it, as it does not clear the bytes.
     let mut list = [0; MAX_CSRC];
     let count = csrc.len().min(4 * MAX_CSRC) / 4;
     for (slot, bytes) in list.iter_mut().zip(csrc.as_chunks::<4>().0) {
         *slot = u32::from_be_bytes(*bytes);
     }
-    let builder = RtpPacketBuilder::new()
+    let mut builder = RtpPacketBuilder::new()
         .payload_type(header.payload_type & 0x7f)
         .marked(header.marker)
         .set_csrc(&list[..count])
@@ -92,6 +103,9 @@ pub fn write_packet(header: Header, csrc: &[u8], payload: &[u8], out: &mut Vec<u
         .ssrc(header.ssrc)
         .timestamp(header.timestamp)
         .payload(payload);
+    if !extension.is_empty() {
+        builder = builder.extension(PROFILE, extension);
+    }
     out.clear();
     out.resize(builder.target_length(), 0);
     let length = builder.build_into(out).expect("a payload type of 7 bits and a buffer of the length asked for");

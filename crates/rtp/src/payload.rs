@@ -70,7 +70,8 @@ impl PayloadFormat {
     }
 }
 
-fn static_format(payload_type: u8) -> Option<PayloadFormat> {
+/// What RFC 3551 says that a payload type means, where that is a codec known here.
+pub fn static_format(payload_type: u8) -> Option<PayloadFormat> {
     let (codec, hz, channels) = match payload_type {
         0 => (Codec::Pcmu, 8_000, Channels::MONO),
         8 => (Codec::Pcma, 8_000, Channels::MONO),
@@ -144,12 +145,14 @@ impl FromStr for PayloadFormat {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PayloadMap {
     formats: BTreeMap<u8, PayloadFormat>,
+    /// Payload types of Opus whose sender says that it sends two channels: a bit each.
+    stereo: u128,
 }
 
 impl PayloadMap {
     /// A map with nothing in it.
     pub const fn empty() -> Self {
-        Self { formats: BTreeMap::new() }
+        Self { formats: BTreeMap::new(), stereo: 0 }
     }
 
     /// RFC 3551's static types 0, 8, 10 and 11, and 96 for Opus: what `vox-send` uses where nothing else is said.
@@ -170,6 +173,16 @@ impl PayloadMap {
     /// Says what a payload type means; the last word counts.
     pub fn insert(&mut self, payload_type: u8, format: PayloadFormat) {
         self.formats.insert(payload_type & 0x7f, format);
+    }
+
+    /// The sender of that payload type says that it sends two channels (`sprop-stereo=1`, RFC 7587).
+    pub const fn expect_stereo(&mut self, payload_type: u8) {
+        self.stereo |= 1 << (payload_type & 0x7f);
+    }
+
+    /// Whether two channels were announced for the payload type.
+    pub const fn is_stereo_expected(&self, payload_type: u8) -> bool {
+        self.stereo & 1 << (payload_type & 0x7f) != 0
     }
 
     /// What a payload type means.

@@ -8,6 +8,7 @@ use vox_frame::{
     SequenceNumber, Stamp, StreamId, Times, TimestampUnwrapper, Unwrapper,
 };
 
+use crate::extension::{ExtensionMap, HeaderFacts};
 use crate::packet::{Packet, PacketError};
 use crate::payload::{PayloadFormat, PayloadMap};
 use crate::source::{Admission, MAX_MISORDER, Source};
@@ -33,6 +34,8 @@ const EVICTABLE_NS: i64 = 5_000_000_000;
 pub struct ReceiverConfig {
     /// What payload types mean.
     pub map: PayloadMap,
+    /// What the ids of header extensions mean.
+    pub extensions: ExtensionMap,
     /// Sources heard at once, those on probation included.
     pub max_sources: usize,
     /// A source that was quiet for so long is at its end, in nanoseconds.
@@ -404,7 +407,10 @@ impl Receiver {
             stream.discard(packet, &payload, delivery);
             return Ok(());
         }
-        stream.write(packet, &payload, carries_audio, delivery, out)
+        let facts = packet.extension.map_or_else(HeaderFacts::default, |(profile, bytes)| {
+            HeaderFacts::read(&self.config.extensions, profile, bytes)
+        });
+        stream.write(packet, &payload, carries_audio, delivery, facts, out)
     }
 
     fn begin<E>(
@@ -417,8 +423,11 @@ impl Receiver {
     ) -> Result<(), E> {
         let id = StreamId(self.draw());
         let frame = payload.measure(packet.payload).map_or(0, |(ticks, _)| ticks);
-        let mut format =
-            Format::new(payload.codec.clone(), payload.rate(), coded_channels(payload, packet.payload), frame);
+        let mut channels = coded_channels(payload, packet.payload);
+        if payload.codec == Codec::Opus && self.config.map.is_stereo_expected(packet.header.payload_type) {
+            channels = Channels::STEREO;
+        }
+        let mut format = Format::new(payload.codec.clone(), payload.rate(), channels, frame);
         format.live = true;
         format.rtp = Some(RtpOrigin {
             ssrc: packet.header.ssrc,
@@ -540,6 +549,7 @@ impl Stream {
         payload: &PayloadFormat,
         carries_audio: bool,
         delivery: Delivery,
+        facts: HeaderFacts,
         out: &mut impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let (sequence, timestamp, duration, bytes) = self.place(packet, payload);
@@ -552,6 +562,9 @@ impl Stream {
         if !packet.csrc.is_empty() {
             Extension::ContributingSources(packet.csrc).write(&mut extensions);
         }
+        if let Some((voice, level)) = facts.level {
+            Extension::AudioLevel { voice, level }.write(&mut extensions);
+        }
         out(Record::Audio(Audio {
             id: self.id,
             sequence,
@@ -560,7 +573,7 @@ impl Stream {
             marker: packet.header.marker,
             recovered: false,
             padding: !carries_audio,
-            times: Times { captured: None, arrived: Some(delivery.arrived), due: None },
+            times: Times { captured: facts.captured(delivery.arrived), arrived: Some(delivery.arrived), due: None },
             slot: None,
             extensions: &extensions,
             payload: if carries_audio { &packet.payload[..bytes] } else { &[] },

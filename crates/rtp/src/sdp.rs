@@ -1,10 +1,14 @@
-//! Session descriptions (RFC 8866): written for one audio stream, read from any program.
+//! Session descriptions (RFC 8866): written for the audio streams of a sender, read from any program.
 
-use std::net::IpAddr;
+use core::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
 
-use crate::{PayloadFormat, PayloadMap};
+use sdp_types::{Attribute, Media, Session};
+use vox_frame::Codec;
 
-/// An audio stream of a session description.
+use crate::{ExtensionMap, HeaderExtension, PayloadFormat, PayloadMap};
+
+/// An audio stream of a session description, as a receiver needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
     /// Where it is sent to.
@@ -15,7 +19,57 @@ pub struct Description {
     pub map: PayloadMap,
     /// For source-specific multicast, the only sender (RFC 4570).
     pub source: Option<IpAddr>,
+    /// What the ids of header extensions mean (RFC 8285).
+    pub extensions: ExtensionMap,
+    /// Whether RTCP comes to the same port (RFC 5761).
+    pub rtcp_mux: bool,
+    /// The port of RTCP, where it is not the next one (RFC 3605).
+    pub rtcp_port: Option<u16>,
 }
+
+/// What a sender announces: streams that go to one address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// Where they are sent to.
+    pub address: IpAddr,
+    /// The UDP port.
+    pub port: u16,
+    /// Hops of multicast packets.
+    pub ttl: u32,
+    /// Where they are sent from: named where the group is source-specific (RFC 4607, RFC 4570).
+    pub source: Option<IpAddr>,
+    /// A number that no other session of this host has.
+    pub session: u64,
+    /// Counts the versions of the description.
+    pub version: u64,
+    /// What the ids of header extensions mean.
+    pub extensions: ExtensionMap,
+    /// Whether RTCP goes to the same port.
+    pub rtcp_mux: bool,
+    /// The streams, each by its SSRC.
+    pub streams: Vec<AnnouncedStream>,
+}
+
+/// A stream of an [`Announcement`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnnouncedStream {
+    /// Its synchronisation source.
+    pub ssrc: u32,
+    /// Its payload type.
+    pub payload_type: u8,
+    /// What the payload type means.
+    pub format: PayloadFormat,
+    /// Whether it has more than one channel, which Opus does not tell otherwise.
+    pub stereo: bool,
+    /// How long a packet lasts, in ms.
+    pub packet_ms: f64,
+    /// Payload type of telephone events, where the stream may carry them.
+    pub events: Option<u8>,
+    /// The sender's lasting name (RFC 5576, section 6.1).
+    pub cname: Option<String>,
+}
+
+impl Eq for AnnouncedStream {}
 
 /// Why a text is no session description of use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,12 +86,25 @@ pub enum SdpError {
 }
 
 impl Description {
+    /// A session at that address of which nothing else is known.
+    pub fn of(address: SocketAddr) -> Self {
+        Self {
+            address: address.ip(),
+            port: address.port(),
+            map: PayloadMap::standard(),
+            source: None,
+            extensions: ExtensionMap::default(),
+            rtcp_mux: false,
+            rtcp_port: None,
+        }
+    }
+
     /// Reads the first audio stream of a description.
     ///
     /// # Errors
     /// Where it is none, or has no audio over RTP, or no address.
     pub fn parse(text: &[u8]) -> Result<Self, SdpError> {
-        let session = sdp_types::Session::parse(text).map_err(|error| SdpError::Syntax(error.to_string()))?;
+        let session = Session::parse(text).map_err(|error| SdpError::Syntax(error.to_string()))?;
         let media = session
             .medias
             .iter()
@@ -45,64 +112,224 @@ impl Description {
             .ok_or(SdpError::NoAudio)?;
         let connection = media.connections.first().or(session.connection.as_ref()).ok_or(SdpError::NoAddress)?;
         let address = connection.connection_address.split('/').next().and_then(|address| address.parse().ok());
-        let mut map = PayloadMap::standard();
-        for attribute in media.attributes.iter().filter(|attribute| attribute.attribute == "rtpmap") {
-            let Some((number, format)) = attribute.value.as_deref().and_then(|value| value.split_once(' ')) else {
-                continue;
-            };
-            // What is not known is left out: its packets are counted when they come.
-            if let (Ok(number), Ok(format)) = (number.parse::<u8>(), format.parse::<PayloadFormat>()) {
-                map.insert(number, format);
+        let address: IpAddr = address.ok_or(SdpError::NoAddress)?;
+        Ok(Self {
+            address,
+            port: media.port,
+            map: payload_types(media),
+            source: source_of(media.attributes.iter().chain(&session.attributes), address),
+            extensions: extensions(media.attributes.iter().chain(&session.attributes)),
+            rtcp_mux: media.attributes.iter().any(|attribute| attribute.attribute == "rtcp-mux"),
+            rtcp_port: values(&media.attributes, "rtcp").find_map(|value| value.split(' ').next()?.parse().ok()),
+        })
+    }
+}
+
+impl Announcement {
+    /// The description as text. Streams share the port: SSRC and payload type tell them apart (RFC 5576).
+    pub fn to_sdp(&self) -> String {
+        let Self { address, session, version, port, .. } = self;
+        let family = if address.is_ipv4() { "IP4" } else { "IP6" };
+        let ttl = if address.is_multicast() && address.is_ipv4() { format!("/{}", self.ttl) } else { String::new() };
+        let mut types: Vec<u8> = self.streams.iter().map(|stream| stream.payload_type).collect();
+        types.extend(self.streams.iter().filter_map(|stream| stream.events));
+        let mut known = 0u128;
+        types.retain(|number| {
+            let new = known & (1 << number) == 0;
+            known |= 1 << number;
+            new
+        });
+        let list: String = types.iter().map(|number| format!(" {number}")).collect();
+        let origin = self.source.filter(|source| !source.is_unspecified()).unwrap_or(*address);
+        let origin_family = if origin.is_ipv4() { "IP4" } else { "IP6" };
+        let mut text = format!(
+            "v=0\r\no=- {session} {version} IN {origin_family} {origin}\r\ns=Voxpipe\r\nc=IN {family} {address}{ttl}\r\n\
+             t=0 0\r\nm=audio {port} RTP/AVP{list}\r\n"
+        );
+        if let Some(source) = self.source.filter(|_| is_source_specific(*address)) {
+            line(&mut text, format_args!("source-filter: incl IN {family} {address} {source}"));
+        }
+        self.write_payload_types(&mut text);
+        if let Some(stream) = self.streams.first() {
+            line(&mut text, format_args!("ptime:{}", stream.packet_ms));
+        }
+        for (id, extension) in self.extensions.iter() {
+            line(&mut text, format_args!("extmap:{id} {}", extension.uri()));
+        }
+        if self.rtcp_mux {
+            line(&mut text, format_args!("rtcp-mux"));
+        }
+        for stream in &self.streams {
+            if let Some(cname) = &stream.cname {
+                line(&mut text, format_args!("ssrc:{} cname:{cname}", stream.ssrc));
             }
         }
-        let filters = media.attributes.iter().chain(&session.attributes);
-        let source = filters
-            .filter(|attribute| attribute.attribute == "source-filter")
-            .filter_map(|attribute| attribute.value.as_deref()?.split_whitespace().last()?.parse().ok())
-            .next();
-        Ok(Self { address: address.ok_or(SdpError::NoAddress)?, port: media.port, map, source })
+        line(&mut text, format_args!("recvonly"));
+        text
     }
 
-    #[allow(clippy::too_many_arguments)]
-    /// Writes the description of a stream that is sent with that payload type to that address. `session` is a number
-    /// that no other session of this host has.
-    pub fn write(
-        address: IpAddr,
-        port: u16,
-        ttl: u32,
-        payload_type: u8,
-        format: &PayloadFormat,
-        stereo: bool,
-        ptime_ms: f64,
-        session: u64,
-    ) -> String {
-        let family = if address.is_ipv4() { "IP4" } else { "IP6" };
-        let ttl = if address.is_multicast() && address.is_ipv4() { format!("/{ttl}") } else { String::new() };
-        let stereo = u8::from(stereo);
-        let fmtp = match format.codec {
-            vox_frame::Codec::Opus => format!("a=fmtp:{payload_type} sprop-stereo={stereo};stereo={stereo}\r\n"),
-            _ => String::new(),
-        };
-        format!(
-            "v=0\r\no=- {session} 1 IN {family} {address}\r\ns=Voxpipe\r\nc=IN {family} {address}{ttl}\r\nt=0 0\r\n\
-             m=audio {port} RTP/AVP {payload_type}\r\na=rtpmap:{payload_type} {format}\r\n{fmtp}a=ptime:{ptime_ms}\r\n\
-             a=recvonly\r\n"
-        )
+    fn write_payload_types(&self, text: &mut String) {
+        let mut known = 0u128;
+        for stream in &self.streams {
+            let number = stream.payload_type;
+            if known & (1 << number) == 0 {
+                known |= 1 << number;
+                line(text, format_args!("rtpmap:{number} {}", stream.format));
+                if stream.format.codec == Codec::Opus {
+                    let stereo = u8::from(stream.stereo);
+                    line(text, format_args!("fmtp:{number} sprop-stereo={stereo};stereo={stereo}"));
+                }
+            }
+            if let Some(events) = stream.events.filter(|number| known & (1 << number) == 0) {
+                known |= 1 << events;
+                line(text, format_args!("rtpmap:{events} telephone-event/{}", stream.format.clock.hz()));
+                line(text, format_args!("fmtp:{events} 0-15"));
+            }
+        }
     }
+}
+
+/// Whether only one sender may send to the group: 232.0.0.0/8 and ff3x::/32 (RFC 4607).
+pub const fn is_source_specific(group: IpAddr) -> bool {
+    match group {
+        IpAddr::V4(group) => group.octets()[0] == 232,
+        IpAddr::V6(group) => group.segments()[0] & 0xfff0 == 0xff30,
+    }
+}
+
+fn line(text: &mut String, attribute: core::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _infallible = write!(text, "a={attribute}\r\n");
+}
+
+fn values<'a>(attributes: &'a [Attribute], name: &'a str) -> impl Iterator<Item = &'a str> {
+    attributes.iter().filter(move |attribute| attribute.attribute == name).filter_map(|found| found.value.as_deref())
+}
+
+fn payload_types(media: &Media) -> PayloadMap {
+    let mut map = PayloadMap::standard();
+    for value in values(&media.attributes, "rtpmap") {
+        let Some((number, format)) = value.split_once(' ') else { continue };
+        // What is not known is left out: its packets are counted when they come.
+        if let (Ok(number), Ok(format)) = (number.parse::<u8>(), format.parse::<PayloadFormat>()) {
+            map.insert(number, format);
+        }
+    }
+    for value in values(&media.attributes, "fmtp") {
+        let Some((number, parameters)) = value.split_once(' ') else { continue };
+        let stereo = parameters.split(';').any(|parameter| parameter.trim() == "sprop-stereo=1");
+        if let (Ok(number), true) = (number.parse(), stereo) {
+            map.expect_stereo(number);
+        }
+    }
+    map
+}
+
+/// The only sender of the group: `incl IN IP4 GROUP SOURCE`. An `excl` filter names nobody to listen to.
+fn source_of<'a>(mut attributes: impl Iterator<Item = &'a Attribute>, group: IpAddr) -> Option<IpAddr> {
+    attributes.find_map(|attribute| {
+        let value = attribute.value.as_deref().filter(|_| attribute.attribute == "source-filter")?;
+        let [mode, _net, _family, destination, source, ..] = value.split_whitespace().collect::<Vec<_>>()[..] else {
+            return None;
+        };
+        let applies = destination == "*" || destination.parse() == Ok(group);
+        if mode == "incl" && applies { source.parse().ok() } else { None }
+    })
+}
+
+fn extensions<'a>(attributes: impl Iterator<Item = &'a Attribute>) -> ExtensionMap {
+    let mut map = ExtensionMap::default();
+    for value in
+        attributes.filter(|attribute| attribute.attribute == "extmap").filter_map(|found| found.value.as_deref())
+    {
+        let mut parts = value.split_whitespace();
+        let id = parts.next().and_then(|id| id.split('/').next()?.parse().ok());
+        let known = parts.next().and_then(|uri| HeaderExtension::ALL.into_iter().find(|known| known.uri() == uri));
+        if let (Some(id), Some(known)) = (id, known) {
+            map.insert(id, known);
+        }
+    }
+    map
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn announcement(address: &str) -> Announcement {
+        Announcement {
+            address: address.parse().expect("an address"),
+            port: 5004,
+            ttl: 4,
+            source: None,
+            session: 1,
+            version: 1,
+            extensions: ExtensionMap::default(),
+            rtcp_mux: false,
+            streams: vec![stream(1, 97, "opus/48000/2"), stream(2, 0, "PCMU/8000"), stream(3, 97, "opus/48000/2")],
+        }
+    }
+
+    fn stream(ssrc: u32, payload_type: u8, format: &str) -> AnnouncedStream {
+        AnnouncedStream {
+            ssrc,
+            payload_type,
+            format: format.parse().expect("a format"),
+            stereo: true,
+            packet_ms: 20.0,
+            events: None,
+            cname: Some(format!("name{ssrc}")),
+        }
+    }
+
     #[test]
     fn what_is_written_is_what_is_read() {
-        let format: PayloadFormat = "opus/48000/2".parse().expect("a format");
-        let group: IpAddr = "239.1.2.3".parse().expect("an address");
-        let text = Description::write(group, 5004, 4, 97, &format, true, 20.0, 1);
+        let text = announcement("239.1.2.3").to_sdp();
         assert!(text.contains("c=IN IP4 239.1.2.3/4\r\n") && text.contains("sprop-stereo=1"), "{text}");
         let read = Description::parse(text.as_bytes()).expect("a description");
-        assert_eq!((read.address, read.port, read.map.get(97)), (group, 5004, Some(&format)));
+        let name = |number| read.map.get(number).map(ToString::to_string);
+        assert_eq!((read.address.to_string(), read.port), ("239.1.2.3".to_owned(), 5004));
+        assert_eq!((name(97), name(0)), (Some("opus/48000/2".to_owned()), Some("PCMU/8000".to_owned())));
+        assert!(read.map.is_stereo_expected(97) && !read.map.is_stereo_expected(0));
+    }
+
+    #[test]
+    fn every_stream_is_described_and_each_payload_type_once() {
+        let text = announcement("192.0.2.1").to_sdp();
+        assert!(text.contains("m=audio 5004 RTP/AVP 97 0\r\n"), "{text}");
+        assert_eq!(text.matches("rtpmap").count(), 2, "{text}");
+        for ssrc in 1..=3 {
+            assert!(text.contains(&format!("a=ssrc:{ssrc} cname:name{ssrc}\r\n")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_source_specific_group_names_its_source() {
+        for (group, source) in [("232.1.2.3", "192.0.2.9"), ("ff3e::4321:1", "2001:db8::9")] {
+            let source: IpAddr = source.parse().expect("an address");
+            let text = Announcement { source: Some(source), ..announcement(group) }.to_sdp();
+            assert_eq!(Description::parse(text.as_bytes()).expect("a description").source, Some(source), "{text}");
+        }
+        let any = Announcement { source: Some([192, 0, 2, 9].into()), ..announcement("239.1.2.3") }.to_sdp();
+        assert!(!any.contains("source-filter"), "{any}");
+    }
+
+    #[test]
+    fn an_excluded_source_or_one_of_another_group_is_not_listened_to() {
+        for filter in ["excl IN IP4 232.1.2.3 192.0.2.9", "incl IN IP4 232.1.2.4 192.0.2.9", "incl IN IP4"] {
+            let text = format!("{}a=source-filter: {filter}\r\n", announcement("232.1.2.3").to_sdp());
+            assert_eq!(Description::parse(text.as_bytes()).expect("a description").source, None, "{filter}");
+        }
+    }
+
+    #[test]
+    fn rtcp_and_header_extensions_are_described() {
+        let mut announcement = announcement("192.0.2.1");
+        announcement.rtcp_mux = true;
+        announcement.extensions.insert(1, HeaderExtension::AudioLevel);
+        let text = announcement.to_sdp() + "a=rtcp:5099 IN IP4 192.0.2.1\r\n";
+        let read = Description::parse(text.as_bytes()).expect("a description");
+        assert_eq!((read.rtcp_mux, read.rtcp_port, read.extensions), (true, Some(5099), announcement.extensions));
     }
 
     #[test]

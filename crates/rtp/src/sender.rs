@@ -3,7 +3,9 @@
 use vox_frame::{Audio, Extension, Extensions, Format, Gap, MediaTime, Rate};
 
 use crate::PayloadFormat;
-use crate::packet::{Header, MAX_CSRC, write_packet, write_padding};
+use crate::extension::{ExtensionMap, HeaderFacts};
+use crate::ntp::NtpTime;
+use crate::packet::{Header, MAX_CSRC, write_extended, write_padding};
 use crate::source::MAX_DROPOUT;
 
 /// A packet to send, and where it lies in media time.
@@ -27,6 +29,8 @@ pub struct Sender {
     payload_type: u8,
     /// Numbers of a stream born here; none for one that keeps its own.
     own: Option<Numbers>,
+    extensions: ExtensionMap,
+    extension: Vec<u8>,
     packet: Vec<u8>,
 }
 
@@ -57,8 +61,17 @@ impl Sender {
             ssrc: ssrc.or_else(|| kept.map(|rtp| rtp.ssrc)).unwrap_or_else(random),
             payload_type,
             own,
+            extensions: ExtensionMap::default(),
+            extension: Vec::new(),
             packet: Vec::new(),
         }
+    }
+
+    /// Which header extensions packets carry, where their records have what belongs into them.
+    #[must_use]
+    pub const fn with_extensions(mut self, extensions: ExtensionMap) -> Self {
+        self.extensions = extensions;
+        self
     }
 
     /// The stream's SSRC.
@@ -141,7 +154,8 @@ impl Sender {
         if payload.is_empty() {
             write_padding(header, contributing(audio), &mut self.packet);
         } else {
-            write_packet(header, contributing(audio), payload, &mut self.packet);
+            facts(audio, self.rate.ns(ticks)).write(&self.extensions, &mut self.extension);
+            write_extended(header, contributing(audio), &self.extension, payload, &mut self.packet);
         }
         Piece { timestamp, packet: &self.packet }
     }
@@ -151,6 +165,15 @@ impl Sender {
     pub const fn keeps_numbers(&self) -> bool {
         self.own.is_none()
     }
+}
+
+/// What header extensions may say of the part of a record that begins `after` ns.
+fn facts(audio: &Audio<'_>, after: i64) -> HeaderFacts {
+    let level = Extensions::new(audio.extensions).find_map(|extension| match extension {
+        Extension::AudioLevel { voice, level } => Some((voice, level)),
+        _ => None,
+    });
+    HeaderFacts { level, captured: audio.times.captured.map(|captured| NtpTime::of(captured.plus(after))) }
 }
 
 /// The record's contributing sources, as they stand in a packet.
@@ -166,8 +189,8 @@ fn contributing<'a>(audio: &Audio<'a>) -> &'a [u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Packet, PayloadMap};
-    use vox_frame::{Channels, Codec, GapReason, RtpOrigin, SequenceNumber, StreamId, Times};
+    use crate::{HeaderExtension, Packet, PayloadMap};
+    use vox_frame::{Channels, Codec, GapReason, RtpOrigin, SequenceNumber, Stamp, StreamId, Times};
 
     fn audio(payload: &[u8]) -> Audio<'_> {
         Audio {
@@ -216,6 +239,26 @@ mod tests {
             seen.push((packet.header.sequence, packet.header.timestamp, packet.header.marker, packet.payload.len()));
         }
         assert_eq!(seen, [(0, 700, true, 160), (1, 860, false, 160), (2, 1020, false, 80)]);
+    }
+
+    #[test]
+    fn level_and_time_of_capture_stand_in_header_extensions() {
+        let mut map = ExtensionMap::default();
+        map.insert(1, HeaderExtension::AudioLevel);
+        map.insert(2, HeaderExtension::CaptureTime);
+        let (format, carried) = pcmu();
+        let mut sender = Sender::new(&format, &carried, 0, Some(7), || 0).with_extensions(map);
+        let mut extensions = Vec::new();
+        Extension::AudioLevel { voice: true, level: 33 }.write(&mut extensions);
+        let captured = Stamp::from_ns(1_763_719_000_000_000_000);
+        let times = Times { captured: Some(captured), ..Times::default() };
+        let payload = [0; 320];
+        let record = Audio { extensions: &extensions, times, ..audio(&payload) };
+        let packet = Packet::parse(sender.piece(&record, 160, 160).packet).expect("a packet");
+        let (profile, bytes) = packet.extension.expect("an extension");
+        let facts = HeaderFacts::read(&map, profile, bytes);
+        assert_eq!(facts.level, Some((true, 33)));
+        assert_eq!(facts.captured(captured), Some(captured.plus(20_000_000)), "the second half is later");
     }
 
     fn gap(duration: u64, reason: GapReason) -> Gap<'static> {

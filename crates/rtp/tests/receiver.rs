@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use vox_frame::{EndReason, Record, Stamp};
-use vox_rtp::{Header, PayloadMap, Receiver, ReceiverConfig, write_packet};
+use vox_rtp::{ExtensionMap, Header, PayloadMap, Receiver, ReceiverConfig, write_packet};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -21,6 +21,7 @@ impl Ear {
     fn new(max_sources: usize) -> Self {
         let config = ReceiverConfig {
             map: PayloadMap::standard(),
+            extensions: ExtensionMap::default(),
             max_sources,
             source_timeout_ns: 30 * SECOND,
             max_age_ns: Some(SECOND / 5),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use vox_cli::value::MaxAge;
-use vox_rtp::{PayloadFormat, PayloadMap};
+use vox_rtp::{ExtensionMap, HeaderExtension, PayloadFormat, PayloadMap};
 use vox_sys::net::SendOptions;
 
 /// Sends the streams of a pipe as RTP over UDP, to one destination or several.
@@ -19,7 +19,7 @@ pub(crate) struct Args {
     #[arg(value_name = "HOST:PORT", required = true, value_parser = parse_destination)]
     pub(crate) destinations: Vec<String>,
 
-    /// Write a session description of the first stream to FILE, for players.
+    /// Write a session description of all streams to FILE, for players at the first destination.
     #[arg(long, value_name = "FILE")]
     pub(crate) sdp: Option<PathBuf>,
 
@@ -30,6 +30,10 @@ pub(crate) struct Args {
     /// What a payload type means to the other side, where that is not standard: `0=opus/8000`.
     #[arg(long, value_name = "PT=FORMAT", value_parser = parse_map)]
     pub(crate) map: Vec<(u8, PayloadFormat)>,
+
+    /// Send a header extension under that id: `1=audio-level` (where records have one), `2=capture-time`.
+    #[arg(long, value_name = "ID=NAME", value_parser = ExtensionMap::parse_assignment)]
+    extmap: Vec<(u8, HeaderExtension)>,
 
     /// Synchronisation source of the first stream [default: random, or what the stream came with].
     #[arg(long, value_name = "NUMBER", value_parser = parse_ssrc)]
@@ -73,6 +77,14 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    pub(crate) fn extensions(&self) -> ExtensionMap {
+        let mut map = ExtensionMap::default();
+        for (id, extension) in &self.extmap {
+            map.insert(*id, *extension);
+        }
+        map
+    }
+
     pub(crate) fn options(&self) -> SendOptions {
         SendOptions {
             local: self.local,

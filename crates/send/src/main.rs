@@ -1,15 +1,19 @@
 //! Sends the streams of a pipe as RTP over UDP.
 
 mod args;
+mod describe;
 mod outlet;
+mod payload;
 mod stream;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use args::Args;
+use describe::Notice;
 use outlet::Outlet;
-use stream::{Stream, wait_until};
+use payload::PayloadTypes;
+use stream::{Stream, random, wait_until};
 use vox_cli::{Ended, Failure, Input, Next, StatsFile, stop_requested};
 use vox_frame::{Raw, Record, StreamId};
 use vox_sys::{Clock, pipe};
@@ -27,7 +31,16 @@ fn send(args: &Args) -> Result<(), Failure> {
     let mut input = Input::stdin()?;
     input.open()?;
     pipe::sharpen_timers();
-    let mut stage = Stage { args, clock: input.clock(), streams: BTreeMap::new(), described: false, heard_until: 0 };
+    let (to, source) = outlet.first_path();
+    let mut stage = Stage {
+        args,
+        clock: input.clock(),
+        streams: BTreeMap::new(),
+        types: PayloadTypes::default(),
+        notice: Notice::new(args, to, source, u64::from(random())),
+        ssrc: args.ssrc,
+        heard_until: 0,
+    };
     let outcome = stage.run(&mut input, &mut outlet);
     if let Some(mut stats) = stats {
         stats.line(&outlet.summary());
@@ -39,8 +52,10 @@ struct Stage<'a> {
     args: &'a Args,
     clock: Clock,
     streams: BTreeMap<StreamId, Stream>,
-    /// Whether the session description was written.
-    described: bool,
+    types: PayloadTypes,
+    notice: Option<Notice>,
+    /// The SSRC asked for, until the first stream has taken it.
+    ssrc: Option<u32>,
     /// Until when the paced streams that have ended are heard, in ns of CLOCK_MONOTONIC.
     heard_until: i64,
 }
@@ -78,14 +93,13 @@ impl Stage<'_> {
                 if let Some(stream) = self.streams.remove(&id) {
                     self.end(&stream);
                 }
-                let ssrc = self.args.ssrc.filter(|_| self.streams.is_empty());
                 // One recording after the other: the next is heard where the one before ends.
                 let follows = self.streams.values().all(Stream::is_live);
                 let not_before = if follows { self.heard_until } else { 0 };
-                let stream = Stream::open(id, &format, ssrc, not_before, self.args, self.clock)?;
-                if let Some(file) = self.args.sdp.as_deref().filter(|_| !self.described) {
-                    stream.describe(file, outlet.first_address(), self.args.ttl)?;
-                    self.described = true;
+                let ssrc = self.ssrc.take();
+                let stream = Stream::open(id, &format, ssrc, not_before, &mut self.types, self.args, self.clock)?;
+                if let Some(notice) = &mut self.notice {
+                    notice.add(stream.announced())?;
                 }
                 self.streams.insert(id, stream);
             }
@@ -112,5 +126,8 @@ impl Stage<'_> {
     /// A stream has ended: nobody waits for it but who comes after it.
     fn end(&mut self, stream: &Stream) {
         self.heard_until = self.heard_until.max(stream.heard_until().unwrap_or(0));
+        if let Some(notice) = &mut self.notice {
+            notice.remove(stream.ssrc());
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The sockets that packets leave by.
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use serde_json::json;
 use vox_cli::{Failure, warn};
@@ -31,8 +31,10 @@ impl Outlet {
         Ok(Self { sockets, packets: 0, bytes: 0, errors: 0 })
     }
 
-    pub(crate) fn first_address(&self) -> Option<SocketAddr> {
-        self.sockets.first().map(|(address, _)| *address)
+    /// The first destination, and the address from which packets go there.
+    pub(crate) fn first_path(&self) -> (SocketAddr, Option<IpAddr>) {
+        let (address, socket) = &self.sockets[0];
+        (*address, socket.local_addr().ok().map(|local| local.ip()))
     }
 
     /// Sends a packet to every destination. One that cannot be reached now may be there later: that is counted.

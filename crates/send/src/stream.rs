@@ -1,22 +1,17 @@
 //! One stream on its way out: when each packet leaves.
 
-use std::net::SocketAddr;
-use std::path::Path;
-
 use vox_cli::value::MaxAge;
 use vox_cli::{Exit, Failure, Wake, stop_requested, wait, warn};
-use vox_frame::{Audio, Channels, Codec, Format, Gap, MediaTime, StreamId};
-use vox_rtp::{Description, PayloadFormat, PayloadMap, Sender};
+use vox_frame::{Audio, Channels, Format, Gap, MediaTime, StreamId};
+use vox_rtp::{AnnouncedStream, PayloadFormat, Sender};
 use vox_sys::{Clock, monotonic_ns};
 
 use crate::args::Args;
 use crate::outlet::Outlet;
+use crate::payload::PayloadTypes;
 
 /// How far behind its time a paced stream may be before its pace begins anew, in ns: less is made up for.
 const STALL_NS: i64 = 100_000_000;
-
-/// The dynamic payload type of what is not Opus and has no static one: 96 means Opus to `vox-recv`.
-const OTHER_PAYLOAD_TYPE: u8 = 97;
 
 pub(crate) struct Stream {
     format: Format,
@@ -40,24 +35,16 @@ impl Stream {
         format: &Format,
         ssrc: Option<u32>,
         not_before: i64,
+        types: &mut PayloadTypes,
         args: &Args,
         clock: Clock,
     ) -> Result<Self, Failure> {
-        let standard = PayloadFormat::of_stream(format).ok_or_else(|| {
+        let (payload_type, carried) = types.choose(format, args).ok_or_else(|| {
             Failure::input(format_args!(
                 "stream {id} is {format}, which RTP does not carry: put `vox-encode opus` (or pcmu, pcma, l16) before"
             ))
         })?;
-        let mapped = args.map.iter().find(|(_, mapped)| mapped.codec == standard.codec).cloned();
-        let carried = mapped.as_ref().map_or(standard, |(_, mapped)| mapped.clone());
-        let kept = format.rtp.as_ref().map(|rtp| rtp.payload_type);
-        let payload_type = args
-            .payload_type
-            .or_else(|| mapped.map(|(number, _)| number))
-            .or(kept)
-            .or_else(|| carried.static_type())
-            .unwrap_or(if carried.codec == Codec::Opus { PayloadMap::OPUS } else { OTHER_PAYLOAD_TYPE });
-        let sender = Sender::new(format, &carried, payload_type, ssrc, random);
+        let sender = Sender::new(format, &carried, payload_type, ssrc, random).with_extensions(args.extensions());
         Ok(Self {
             format: format.clone(),
             carried,
@@ -77,16 +64,21 @@ impl Stream {
         self.format.live
     }
 
-    /// Writes the session description that players read.
-    pub(crate) fn describe(&self, file: &Path, to: Option<SocketAddr>, ttl: u32) -> Result<(), Failure> {
-        let Some(to) = to else { return Ok(()) };
-        let frame_ms = self.format.rate.ns(u64::from(self.format.frame.max(1))) as f64 / 1e6;
-        let stereo = self.format.channels != Channels::MONO;
-        let session = u64::from(random());
-        let text =
-            Description::write(to.ip(), to.port(), ttl, self.payload_type, &self.carried, stereo, frame_ms, session);
-        std::fs::write(file, text)
-            .map_err(|error| Failure::failed(format_args!("cannot write {}: {error}", file.display())))
+    pub(crate) const fn ssrc(&self) -> u32 {
+        self.sender.ssrc()
+    }
+
+    /// What players are told of it.
+    pub(crate) fn announced(&self) -> AnnouncedStream {
+        AnnouncedStream {
+            ssrc: self.ssrc(),
+            payload_type: self.payload_type,
+            format: self.carried.clone(),
+            stereo: self.format.channels != Channels::MONO,
+            packet_ms: self.format.rate.ns(u64::from(self.format.frame.max(1))) as f64 / 1e6,
+            events: None,
+            cname: None,
+        }
     }
 
     pub(crate) fn audio(&mut self, audio: &Audio<'_>, outlet: &mut Outlet) -> Result<(), Failure> {
@@ -161,6 +153,6 @@ pub(crate) fn wait_until(deadline: i64) -> Result<(), Failure> {
     }
 }
 
-fn random() -> u32 {
+pub(crate) fn random() -> u32 {
     getrandom::u32().unwrap_or_else(|_| monotonic_ns() as u32)
 }
