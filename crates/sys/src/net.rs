@@ -141,19 +141,6 @@ fn join(socket: &Socket, group: IpAddr, on: Option<&str>, source: Option<IpAddr>
             };
             socket.join_multicast_v4_n(&group, &on)
         }
-        (IpAddr::V4(group), Some(IpAddr::V4(source))) => {
-            let address = match on {
-                Some(Interface::Address(address)) => address,
-                Some(Interface::Index(_)) => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::InvalidInput,
-                        "for a source-specific group name the interface by its IPv4 address",
-                    ));
-                }
-                None => Ipv4Addr::UNSPECIFIED,
-            };
-            socket.join_ssm_v4(&source, &group, &address)
-        }
         (IpAddr::V6(group), None) => {
             let index = match on {
                 Some(Interface::Index(index)) => index,
@@ -161,10 +148,50 @@ fn join(socket: &Socket, group: IpAddr, on: Option<&str>, source: Option<IpAddr>
             };
             socket.join_multicast_v6(&group, index)
         }
-        (_, Some(_)) => Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "source-specific groups are joined over IPv4 only, with an IPv4 source",
-        )),
+        (group, Some(source)) => match (on, group, source) {
+            (Some(Interface::Address(on)), IpAddr::V4(group), IpAddr::V4(source)) => {
+                socket.join_ssm_v4(&source, &group, &on)
+            }
+            (Some(Interface::Index(index)), ..) => join_source(socket, group, source, index),
+            _ => join_source(socket, group, source, 0),
+        },
+    }
+}
+
+/// Joins a group for one sender only (RFC 3678); the interface by its index, 0 for the system's choice.
+fn join_source(socket: &Socket, group: IpAddr, source: IpAddr, index: u32) -> io::Result<()> {
+    if group.is_ipv4() != source.is_ipv4() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the source is of another address family than its group",
+        ));
+    }
+    let request =
+        libc::group_source_req { gsr_interface: index, gsr_group: storage(group), gsr_source: storage(source) };
+    let level = if group.is_ipv4() { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 };
+    // SAFETY: the option takes a group_source_req, which outlives the call.
+    let status = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            MCAST_JOIN_SOURCE_GROUP,
+            (&raw const request).cast(),
+            size_of::<libc::group_source_req>() as libc::socklen_t,
+        )
+    };
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The option's number on Linux (`linux/in.h`).
+const MCAST_JOIN_SOURCE_GROUP: libc::c_int = 46;
+
+fn storage(address: IpAddr) -> libc::sockaddr_storage {
+    let name = socket2::SockAddr::from(SocketAddr::new(address, 0));
+    // SAFETY: zeros are a valid sockaddr_storage, and the name is never longer than one.
+    unsafe {
+        let mut storage = MaybeUninit::<libc::sockaddr_storage>::zeroed().assume_init();
+        std::ptr::copy_nonoverlapping(name.as_ptr().cast::<u8>(), (&raw mut storage).cast::<u8>(), name.len() as usize);
+        storage
     }
 }
 
