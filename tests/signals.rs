@@ -99,7 +99,8 @@ fn ctrl_c_ends_every_pipeline_of_the_readme() {
 fn ctrl_c_typed_at_a_terminal_ends_a_call() {
     need(&["script"]);
     let scratch = Scratch::new("int-terminal");
-    let call = "vox-capture tone:440 | vox-encode opus | vox-decode | vox-play heard.wav 2>said";
+    // The trap is for the shell between terminal and stages: some shells wait for their children on Ctrl-C, others die.
+    let call = "trap : INT; vox-capture tone:440 | vox-encode opus | vox-decode | vox-play heard.wav 2>said; echo $? >code";
     let terminal = scratch.spawn(&format!("mkfifo keys; script -qec '{call}' /dev/null <keys >/dev/null"));
     let mut keys = None;
     assert!(await_until(START, || {
@@ -109,8 +110,8 @@ fn ctrl_c_typed_at_a_terminal_ends_a_call() {
     await_file(&scratch, "heard.wav");
     let mut keys = keys.expect("it is open");
     keys.write_all(b"\x03").expect("a key is typed");
-    // The code of the whole is that of vox-play.
     quietly_done(terminal.wait(GONE));
+    assert_eq!(std::fs::read_to_string(scratch.path("code")).unwrap_or_default(), "0\n", "the code of vox-play");
     assert_eq!(std::fs::read_to_string(scratch.path("said")).unwrap_or_default(), "");
     assert!(Wav::read(&scratch.path("heard.wav")).frames() > 0);
 }
