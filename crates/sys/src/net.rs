@@ -44,6 +44,7 @@ pub fn resolve(destination: &str) -> io::Result<SocketAddr> {
 /// # Errors
 /// As the system says.
 pub fn sender(destination: SocketAddr, options: &SendOptions) -> io::Result<UdpSocket> {
+    let destination = scoped(destination, options.interface.as_deref())?;
     let socket = Socket::new(Domain::for_address(destination), Type::DGRAM, Some(Protocol::UDP))?;
     if let Some(local) = options.local {
         socket.set_reuse_address(true)?;
@@ -86,6 +87,20 @@ fn prepare_multicast(socket: &Socket, destination: SocketAddr, options: &SendOpt
     }
 }
 
+/// IPv6 addresses that mean something on one link only (RFC 4007) go by the interface that was named.
+fn scoped(address: SocketAddr, on: Option<&str>) -> io::Result<SocketAddr> {
+    let SocketAddr::V6(mut name) = address else { return Ok(address) };
+    let ip = name.ip();
+    // Groups of scope 1 (interface-local) and 2 (link-local), RFC 4291, section 2.7.
+    let narrow = ip.is_unicast_link_local() || (ip.is_multicast() && matches!(ip.segments()[0] & 0xf, 1 | 2));
+    if let (true, 0, Some(on)) = (narrow, name.scope_id(), on)
+        && let Interface::Index(index) = interface(on)?
+    {
+        name.set_scope_id(index);
+    }
+    Ok(name.into())
+}
+
 enum Interface {
     Address(Ipv4Addr),
     Index(u32),
@@ -110,6 +125,7 @@ fn interface(text: &str) -> io::Result<Interface> {
 /// # Errors
 /// As the system says.
 pub fn receiver(address: SocketAddr, on: Option<&str>, source: Option<IpAddr>) -> io::Result<UdpSocket> {
+    let address = scoped(address, on)?;
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     let group = address.ip().is_multicast();
     if group {
