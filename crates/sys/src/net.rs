@@ -1,5 +1,6 @@
 //! UDP sockets: multicast, DSCP, and the kernel's time of arrival.
 
+use std::ffi::CString;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs, UdpSocket};
@@ -111,12 +112,13 @@ fn interface(text: &str) -> io::Result<Interface> {
     if let Ok(address) = text.parse() {
         return Ok(Interface::Address(address));
     }
-    let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("there is no interface {text}"));
-    if text.contains('/') {
-        return Err(unknown());
+    // Not from /sys, which may show another network namespace than this process is in.
+    let name = CString::new(text).unwrap_or_default();
+    // SAFETY: the name is a string that ends with a zero and outlives the call.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no interface {text}"))),
+        index => Ok(Interface::Index(index)),
     }
-    let index = std::fs::read_to_string(format!("/sys/class/net/{text}/ifindex")).map_err(|_| unknown())?;
-    index.trim().parse().map(Interface::Index).map_err(|_| unknown())
 }
 
 /// A socket that hears `address`: its own host's, or a multicast group, which it joins (from `source` only, where
