@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use vox_cli::value::Millis;
-use vox_playout::{Config, Rule, Start};
+use vox_playout::{Adaptive, Config, Rule, Start};
 
 /// Gives each record of a pipe the time at which it is to be played, in order, with gaps for what does not come.
 ///
@@ -12,16 +12,30 @@ use vox_playout::{Config, Rule, Start};
 #[derive(Debug, Parser)]
 #[command(name = "vox-jitter", version)]
 pub(crate) struct Args {
-    /// How long after its earliest possible moment a packet is played, in ms: what comes later than that is lost.
-    #[arg(long, value_name = "MS", default_value = "60", conflicts_with = "max")]
-    pub(crate) delay: Millis,
+    /// How long behind the fastest packets audio is played: `auto` follows the network; a time, in ms, is fixed, and
+    /// what comes later than that is lost.
+    #[arg(long, value_name = "auto|MS", default_value = "auto")]
+    pub(crate) delay: DelayArg,
 
-    /// Count packets instead: hold about N, begin when --start are there, fill up again after an underrun, and refuse
-    /// packets after an overflow until half are left. 0 or 1 holds nothing back.
-    #[arg(long, value_name = "N")]
-    pub(crate) max: Option<usize>,
+    /// With --delay auto: the least delay, in ms.
+    #[arg(long, value_name = "MS", default_value = "0ms")]
+    pub(crate) min: Millis,
 
-    /// With --max: begin when `half` of N packets are there, or that many (`5`), or that much audio (`80ms`).
+    /// With --delay auto: the most delay, a time with its unit (default `500ms`). A plain number N counts packets
+    /// instead: hold about N, begin when --start are there, fill up again after an underrun, and refuse packets after
+    /// an overflow until half are left; 0 or 1 holds nothing back.
+    #[arg(long, value_name = "TIME|N")]
+    pub(crate) max: Option<MaxArg>,
+
+    /// With --delay auto: how much delay, in ms, one percent less of concealed audio is worth. More is safer and later.
+    #[arg(long, value_name = "MS", default_value = "170ms")]
+    pub(crate) safety: Millis,
+
+    /// With --delay auto: never play faster or slower; only gaps and silence change the delay.
+    #[arg(long)]
+    pub(crate) no_stretch: bool,
+
+    /// With --max N: begin when `half` of N packets are there, or that many (`5`), or that much audio (`80ms`).
     #[arg(long, value_name = "half|N|TIME", default_value = "half", requires = "max")]
     pub(crate) start: StartArg,
 
@@ -46,20 +60,62 @@ pub(crate) struct Args {
 impl Args {
     /// What the arguments ask of each stream's buffer.
     pub(crate) fn config(&self) -> Config {
-        let fixed = Config::fixed(self.delay.ns());
-        let config = match self.max {
-            None => fixed,
-            Some(max) => {
+        let config = match (self.max, self.delay) {
+            (Some(MaxArg::Packets(max)), _) => {
                 let start = match self.start {
                     StartArg::Half => Start::Packets(max / 2),
                     StartArg::At(start) => start,
                 };
+                let fixed = Config::fixed(0);
                 let max_packets = fixed.max_packets.max(max.saturating_mul(2));
                 Config { rule: Rule::Count { max, start }, max_packets, ..fixed }
+            }
+            (_, DelayArg::Fixed(delay)) => Config::fixed(delay.ns()),
+            (most, DelayArg::Auto) => {
+                let default = Adaptive::default();
+                let max_ns = if let Some(MaxArg::Time(max)) = most { max.ns() } else { default.max_ns };
+                let price_ns = self.safety.ns().saturating_mul(100);
+                Config::adaptive(Adaptive { min_ns: self.min.ns(), max_ns, price_ns, stretch: !self.no_stretch })
             }
         };
         // A clock made of stamps is never behind.
         if self.r#virtual { Config { max_behind_ns: i64::MAX, ..config } } else { config }
+    }
+}
+
+/// How the delay is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DelayArg {
+    Auto,
+    Fixed(Millis),
+}
+
+impl core::str::FromStr for DelayArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        text.parse().map(Self::Fixed).map_err(|_| "not `auto` or a time such as 60ms".to_owned())
+    }
+}
+
+/// The most to hold: packets, or time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MaxArg {
+    Packets(usize),
+    Time(Millis),
+}
+
+impl core::str::FromStr for MaxArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(packets) = text.parse() {
+            return Ok(Self::Packets(packets));
+        }
+        text.parse().map(Self::Time).map_err(|_| "not a number of packets or a time such as 200ms".to_owned())
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 
 use vox_cli::{Failure, Output};
 use vox_frame::{Audio, End, Format, Gap, LaterPacket, MAX_PAYLOAD, MediaTime, Raw, Record, Stamp, StreamId, Times};
-use vox_playout::{Config, Insert, Meta, Missing, Output as Released, Played, Playout, Stats};
+use vox_playout::{
+    Config, Insert, Meta, Missing, Output as Released, Played, Playout, Stats, carries_copy, falls_silent,
+};
 
 /// The most records of other kinds that wait for their turn among the audio.
 const MAX_ASIDE: usize = 1024;
@@ -83,6 +85,8 @@ impl Lane {
             marker: audio.marker,
             recovered: audio.recovered,
             padding: audio.padding,
+            redundant: carries_copy(&self.format.codec, audio.payload),
+            silent: falls_silent(&self.format.codec, audio.payload),
             arrived,
             bytes: audio.payload.len(),
         };

@@ -67,7 +67,7 @@ impl Lanes {
     pub(crate) fn is_full(&self) -> bool {
         let limit = match self.config.rule {
             Rule::Count { max, .. } => READ_AHEAD.min(max.max(1)),
-            Rule::Fixed { .. } => READ_AHEAD,
+            Rule::Fixed { .. } | Rule::Adaptive(_) => READ_AHEAD,
         };
         let is_full = |lanes: &VecDeque<Lane>| {
             let held: usize = lanes.iter().filter(|lane| lane.origin.is_some()).map(|lane| lane.held().0).sum();

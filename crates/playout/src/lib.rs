@@ -16,16 +16,23 @@
 //! Two promises hold under any pattern of arrivals: the media durations of what is released add up to the media
 //! timeline, and the slots add up to the playout timeline. Both are gapless.
 
+mod adaptive;
+mod arrival;
 mod buffer;
 mod config;
+mod decision;
+mod drift;
 mod floor;
+mod needs;
 mod playout;
 mod record;
+mod redundancy;
 mod seen;
 mod stats;
 mod timeline;
 
-pub use config::{Config, Rule, Start};
+pub use config::{Adaptive, Config, Rule, Start};
 pub use playout::Playout;
 pub use record::{Insert, Later, Meta, Missing, Output, Played};
+pub use redundancy::{carries_copy, falls_silent};
 pub use stats::Stats;

@@ -1,7 +1,10 @@
 //! The jitter buffer of one stream.
 
+mod adapted;
+
 use vox_frame::{GapReason, MediaTime, Rate, SequenceNumber, Stamp};
 
+use crate::adaptive::Follower;
 use crate::buffer::{Body, Entry, PacketBuffer};
 use crate::config::{Config, Rule, Start};
 use crate::floor::{Floor, JUMP_NS};
@@ -46,6 +49,20 @@ pub struct Playout<P> {
     refusing: bool,
     far_behind: u32,
     ended: Option<MediaTime>,
+    /// Adaptive rule: what it knows of the network.
+    follower: Follower,
+    /// Whether audio, or a copy of it, was released last.
+    after_audio: bool,
+    /// Adaptive rule: whether something other than audio was released last.
+    concealing: bool,
+    /// Time inserted since audio was released last, in ns.
+    inserted: i64,
+    /// Whether the delay is being changed.
+    adjusting: bool,
+    /// Whether the sender said that it falls silent.
+    silent: bool,
+    /// The slot of the record that is being released.
+    next_slot: i64,
 }
 
 /// How far the release has come on both timelines.
@@ -76,7 +93,35 @@ impl<P> Playout<P> {
             refusing: false,
             far_behind: 0,
             ended: None,
+            follower: Follower::new(rate),
+            after_audio: false,
+            concealing: true,
+            inserted: 0,
+            adjusting: false,
+            silent: false,
+            next_slot: 0,
         }
+    }
+
+    /// Changes what is asked for; it holds from the next record on.
+    pub fn reconfigure(&mut self, config: Config) {
+        if let (Rule::Fixed { delay_ns: old }, Rule::Fixed { delay_ns: new }) = (self.config.rule, config.rule) {
+            self.shift(new.saturating_sub(old));
+        }
+        self.config = config;
+        if let Rule::Adaptive(rule) = config.rule {
+            self.follower.update_now(&rule);
+        }
+    }
+
+    /// The delay behind the fastest packet that is aimed at, in nanoseconds; none where it is not adapted.
+    pub fn target_ns(&self) -> Option<i64> {
+        self.adaptive().map(|_| self.follower.target_ns())
+    }
+
+    /// By how many parts per billion media time takes longer here than at the sender, as far as is known.
+    pub const fn drift_ppb(&self) -> i64 {
+        self.follower.drift_ppb()
     }
 
     /// What has happened so far.
@@ -120,6 +165,7 @@ impl<P> Playout<P> {
             return Insert::Padding;
         }
         if self.position.is_some_and(|position| meta.timestamp < position.media) {
+            self.follow_network(&meta);
             return self.came_too_late();
         }
         if self.buffer.contains(meta.timestamp) {
@@ -133,7 +179,8 @@ impl<P> Playout<P> {
         if !self.has_room(&meta) {
             return self.refuse(&meta);
         }
-        let jump = self.follow(&meta);
+        let jumps = self.follow_network(&meta);
+        let jump = if jumps { Some(self.fresh_line(&meta, 0)) } else { self.follow(&meta) };
         self.furthest = self.furthest.max(meta.timestamp.plus(u64::from(meta.duration)));
         let late = self.is_timed() && self.arriving.is_some_and(|line| meta.arrived > line.at(meta.timestamp));
         self.buffer.insert(Entry {
@@ -175,6 +222,9 @@ impl<P> Playout<P> {
         let end = end.unwrap_or(self.furthest);
         let tail = self.rate.ns(end.since(self.furthest));
         self.ended = Some(if tail <= TAIL_NS { end } else { self.furthest });
+        if self.adaptive().is_some() {
+            return;
+        }
         if let (None, true, Some(first)) = (self.line, self.is_timed(), self.buffer.first()) {
             self.line = Some(Timeline::new(self.rate, first.timestamp, now));
         }
@@ -183,6 +233,9 @@ impl<P> Playout<P> {
 
     /// When [`poll`](Self::poll) will have something; none while that depends on what arrives.
     pub fn next_deadline(&self) -> Option<Stamp> {
+        if self.adaptive().is_some() {
+            return self.adapted_deadline();
+        }
         let Some(first) = self.buffer.first() else {
             let ended = self.ended.is_some_and(|end| self.position.is_some_and(|at| at.media < end));
             return self.position.filter(|_| ended).map(|at| at.due);
@@ -200,6 +253,7 @@ impl<P> Playout<P> {
         self.note_underflow(now);
         match self.next_deadline() {
             Some(deadline) if deadline > now => Output::Wait(deadline),
+            Some(_) if self.adaptive().is_some() => self.release_adapted(now),
             Some(_) => self.release(now),
             None if self.ended.is_some() && self.buffer.is_empty() => Output::Ended,
             None => Output::Idle,
@@ -267,7 +321,7 @@ impl<P> Playout<P> {
     /// only from this packet on, where the timestamps jump.
     fn follow(&mut self, meta: &Meta) -> Option<Timeline> {
         let Rule::Fixed { delay_ns } = self.config.rule else { return None };
-        let fresh = Timeline::new(self.rate, meta.timestamp, meta.arrived.plus(delay_ns));
+        let fresh = self.fresh_line(meta, delay_ns);
         let Some(line) = self.arriving else {
             self.line = Some(fresh);
             self.arriving = Some(fresh);
@@ -288,6 +342,10 @@ impl<P> Playout<P> {
         self.stats.resyncs += u64::from(playing);
         self.shift(shift);
         None
+    }
+
+    const fn fresh_line(&self, meta: &Meta, delay_ns: i64) -> Timeline {
+        Timeline::new(self.rate, meta.timestamp, meta.arrived.plus(delay_ns))
     }
 
     fn shift(&mut self, ns: i64) {
@@ -470,22 +528,20 @@ impl<P> Playout<P> {
     fn play(&mut self, now: Stamp, position: Position, meta: Meta, payload: P) -> Output<'_, P> {
         let ticks = u64::from(meta.duration);
         let slot = self.advance(position, ticks);
-        let held = position.due.max(now).since(meta.arrived).max(0);
-        self.stats.jitter_buffer_emitted_count += ticks;
-        self.stats.jitter_buffer_delay_ns += u128::from(ticks) * held.unsigned_abs() as u128;
+        self.after_audio = true;
+        let target = if let Rule::Fixed { delay_ns } = self.config.rule { delay_ns.max(0).unsigned_abs() } else { 0 };
+        self.stats.note_audio(self.rate, ticks, slot, position.due.max(now).since(meta.arrived), target);
         Output::Audio(Played { meta, payload, due: position.due, slot })
     }
 
     fn gap(&mut self, position: Position, span: Span) -> Output<'_, P> {
         let Span { sequence, duration, packets, reason } = span;
         let slot = self.advance(position, duration);
-        if reason.is_silence() {
-            self.stats.silent_ticks += duration;
-        } else {
-            self.stats.gap_ticks = self.stats.gap_ticks.saturating_add(duration);
-            self.stats.gaps += 1;
-        }
-        let later = if reason.is_silence() || duration == 0 { None } else { self.later(position.media) };
+        let conceals = !reason.is_silence() && duration > 0;
+        let repaired = conceals && slot > 0 && self.is_repaired(position.media, duration);
+        let begins = std::mem::replace(&mut self.after_audio, repaired);
+        self.stats.note_gap(self.rate, duration, slot, reason, repaired, begins);
+        let later = if conceals { self.later(position.media) } else { None };
         Output::Gap(Missing {
             sequence,
             timestamp: position.media,
@@ -507,10 +563,20 @@ impl<P> Playout<P> {
         }
     }
 
+    /// Whether the next packet carries a copy of just what is missing.
+    fn is_repaired(&self, from: MediaTime, duration: u64) -> bool {
+        let follows = |entry: &&Entry<P>| entry.timestamp.since(from) == duration;
+        let entry = self.buffer.first().filter(follows);
+        entry.is_some_and(|entry| matches!(entry.body, Body::Packet(meta, _) if meta.redundant))
+    }
+
     /// Steps both timelines over `ticks`; gives the nanoseconds between.
     fn advance(&mut self, position: Position, ticks: u64) -> u64 {
         let media = position.media.plus(ticks);
-        let due = self.due_at(media).max(position.due);
+        let due = match self.config.rule {
+            Rule::Adaptive(_) => position.due.plus(std::mem::take(&mut self.next_slot)),
+            Rule::Fixed { .. } | Rule::Count { .. } => self.due_at(media).max(position.due),
+        };
         self.position = Some(Position { media, due });
         due.since(position.due).unsigned_abs()
     }

@@ -17,6 +17,10 @@ pub struct Meta {
     pub recovered: bool,
     /// Uses a sequence number but carries no audio.
     pub padding: bool,
+    /// Carries a copy of the packet before it (in-band error correction): a loss of that one can be repaired.
+    pub redundant: bool,
+    /// The last packet before a silence in which nothing is sent (DTX).
+    pub silent: bool,
     /// When it arrived.
     pub arrived: Stamp,
     /// Bytes that it counts against the limit.

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use vox_frame::{GapReason, MediaTime, Rate, SequenceNumber, Stamp};
-use vox_playout::{Config, Meta, Output, Playout, Rule, Start};
+use vox_playout::{Adaptive, Config, Meta, Output, Playout, Rule, Start};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -46,6 +46,14 @@ fn step() -> impl Strategy<Value = Step> {
 fn config() -> impl Strategy<Value = Config> {
     let rule = prop_oneof![
         (0_i64..300).prop_map(|ms| Rule::Fixed { delay_ns: ms * 1_000_000 }),
+        (0_i64..100, 0_i64..500, 0_i64..50_000, any::<bool>()).prop_map(|(min, max, price, stretch)| {
+            Rule::Adaptive(Adaptive {
+                min_ns: min * 1_000_000,
+                max_ns: max * 1_000_000,
+                price_ns: price * 1_000_000,
+                stretch,
+            })
+        }),
         (0_usize..20, 0_usize..10).prop_map(|(max, start)| Rule::Count { max, start: Start::Packets(start) }),
         (0_usize..20, 0_i64..200).prop_map(|(max, ms)| Rule::Count { max, start: Start::Span(ms * 1_000_000) }),
     ];
@@ -114,6 +122,8 @@ proptest! {
                         marker: false,
                         recovered,
                         padding,
+                        redundant: false,
+                        silent: false,
                         arrived: now.plus(-(delay_us % 50_000) * 1_000),
                         bytes: 100,
                     };
@@ -153,7 +163,7 @@ proptest! {
             let arrived = Stamp::from_ns(rate.ns(timestamp.0));
             let meta = Meta {
                 sequence: SequenceNumber(n), timestamp, duration, marker: false, recovered: false, padding: false,
-                arrived, bytes: 1,
+                redundant: false, silent: false, arrived, bytes: 1,
             };
             playout.handle_packet(arrived, meta, ());
             if let Output::Audio(played) = playout.poll(arrived) {

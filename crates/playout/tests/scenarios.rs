@@ -41,6 +41,8 @@ impl Bench {
             marker: false,
             recovered: false,
             padding: false,
+            redundant: false,
+            silent: false,
             arrived: Stamp::from_ns(ms * MS),
             bytes: 160,
         }

@@ -1,0 +1,161 @@
+//! The delay that the network asks for: from arrivals to a line that media time should be played on.
+
+use std::collections::BTreeMap;
+
+use vox_frame::{MediaTime, Rate, Stamp};
+
+use crate::arrival::Level;
+use crate::config::Adaptive;
+use crate::drift::Drift;
+use crate::needs::Needs;
+use crate::record::Meta;
+
+/// How often the target is worked out, in ns of arrivals.
+const UPDATE_NS: i64 = 100_000_000;
+
+/// What is expected of a network that nothing is known of yet, in ns.
+const FIRST_TARGET_NS: i64 = 20_000_000;
+
+/// Until so much has been heard the first target holds, in ns.
+const LEARNING_NS: i64 = 1_000_000_000;
+
+/// Packets for which a lost one may still come, or be repaired.
+const PENDING: u64 = 16;
+
+/// Follows the arrivals of one stream.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    rate: Rate,
+    level: Level,
+    needs: Needs,
+    drift: Drift,
+    /// Sequence numbers that were passed over, and what the copy in the packet behind needed.
+    pending: BTreeMap<u64, Option<i64>>,
+    highest: Option<u64>,
+    began: Option<Stamp>,
+    updated: Option<Stamp>,
+    learning: bool,
+    target_ns: i64,
+    usual_ns: i64,
+    /// The end of the furthest packet, in ns of media time.
+    furthest: Option<i64>,
+}
+
+impl Follower {
+    pub(crate) fn new(rate: Rate) -> Self {
+        Self {
+            rate,
+            level: Level::default(),
+            needs: Needs::default(),
+            drift: Drift::default(),
+            pending: BTreeMap::new(),
+            highest: None,
+            began: None,
+            updated: None,
+            learning: true,
+            target_ns: FIRST_TARGET_NS,
+            usual_ns: FIRST_TARGET_NS,
+            furthest: None,
+        }
+    }
+
+    /// Takes in a packet; true where the estimate of the drift began anew.
+    pub(crate) fn handle(&mut self, meta: &Meta, rule: &Adaptive) -> bool {
+        let transit = meta.arrived.ns().saturating_sub(self.rate.ns(meta.timestamp.0));
+        let end = self.rate.ns(meta.timestamp.0).saturating_add(self.rate.ns(u64::from(meta.duration)));
+        self.furthest = self.furthest.max(Some(end));
+        if meta.recovered {
+            return false;
+        }
+        self.level.add(meta.arrived, transit);
+        let resynced = self.drift.add(meta.arrived, transit);
+        let level = self.level.get().unwrap_or(transit);
+        self.note_need(meta, transit.saturating_sub(level));
+        self.update(meta.arrived, rule);
+        resynced
+    }
+
+    /// Media time has jumped: what was learnt of the network's shape stays.
+    pub(crate) fn jump(&mut self) {
+        self.level.reset();
+        self.drift.reset();
+        self.pending.clear();
+        self.furthest = None;
+    }
+
+    /// When `media` should be played; none before the first packet.
+    pub(crate) fn desired(&self, media: MediaTime) -> Option<Stamp> {
+        let ns = self.level.get()?.saturating_add(self.rate.ns(media.0)).saturating_add(self.target_ns);
+        Some(Stamp::from_ns(ns))
+    }
+
+    /// How far off the line a packet that arrives at `arrived` is, in ns: negative where it is faster than any.
+    pub(crate) fn over(&self, arrived: Stamp, timestamp: MediaTime) -> Option<i64> {
+        Some(arrived.ns().saturating_sub(self.rate.ns(timestamp.0)).saturating_sub(self.level.get()?))
+    }
+
+    /// Whether the next packet is later than nearly all are: something holds it up.
+    pub(crate) fn is_held_up(&self, now: Stamp) -> bool {
+        let (Some(furthest), Some(level)) = (self.furthest, self.level.get()) else { return false };
+        now.ns().saturating_sub(furthest.saturating_add(level)) > self.usual_ns.saturating_mul(3) / 2
+    }
+
+    /// The delay behind the fastest packet that is aimed at, in ns.
+    pub(crate) const fn target_ns(&self) -> i64 {
+        self.target_ns
+    }
+
+    /// See [`Drift::ppb`].
+    pub(crate) const fn drift_ppb(&self) -> i64 {
+        self.drift.ppb()
+    }
+
+    /// What the packet needed goes into the history, and what a lost one before it did: a lost one needs as long as the
+    /// copy in the packet behind it, where that carries one.
+    fn note_need(&mut self, meta: &Meta, over: i64) {
+        let sequence = meta.sequence.0;
+        let highest = self.highest.unwrap_or(sequence);
+        if sequence > highest.saturating_add(PENDING) {
+            self.pending.clear();
+        } else {
+            (highest.saturating_add(1)..sequence).for_each(|lost| {
+                self.pending.insert(lost, None);
+            });
+        }
+        self.highest = Some(highest.max(sequence));
+        self.pending.remove(&sequence);
+        if meta.redundant
+            && let Some(copy) = self.pending.get_mut(&sequence.wrapping_sub(1))
+            && copy.is_none()
+        {
+            *copy = Some(over.saturating_add(self.rate.ns(u64::from(meta.duration))));
+        }
+        self.needs.add(over);
+        while let Some(oldest) = self.pending.first_entry() {
+            if oldest.key().saturating_add(PENDING) > highest {
+                break;
+            }
+            if let Some(need) = oldest.remove() {
+                self.needs.add(need);
+            }
+        }
+    }
+
+    fn update(&mut self, now: Stamp, rule: &Adaptive) {
+        let began = *self.began.get_or_insert(now);
+        if self.updated.is_some_and(|updated| now.since(updated) < UPDATE_NS) {
+            return;
+        }
+        self.updated = Some(now);
+        self.learning = now.since(began) < LEARNING_NS;
+        self.update_now(rule);
+    }
+
+    /// Works out the target.
+    pub(crate) fn update_now(&mut self, rule: &Adaptive) {
+        let advice = self.needs.advice(rule.price_ns);
+        let target = if self.learning { advice.target_ns.max(FIRST_TARGET_NS) } else { advice.target_ns };
+        self.target_ns = target.max(rule.min_ns).min(rule.max_ns);
+        self.usual_ns = advice.usual_ns;
+    }
+}

@@ -1,0 +1,140 @@
+//! How a record is fitted into the playout timeline: a pure function of what is known when it leaves.
+
+/// Below this a delay is right, in ns: nothing is stretched for it.
+const RIGHT_NS: i64 = 3_000_000;
+
+/// Where stretching stops once it has begun, in ns.
+const DONE_NS: i64 = 500_000;
+
+/// The most that a small error is corrected by, in parts per million: 0.03 % is no change of pitch that anybody hears.
+const GLIDE_PPM: i64 = 300;
+
+/// Time over which a small error is corrected, in ns.
+const GLIDE_NS: i64 = 10_000_000_000;
+
+/// How much longer a record may be played, in percent.
+const STRETCH_PERCENT: i64 = 25;
+
+/// How much shorter a record may be played, in percent.
+const COMPRESS_PERCENT: i64 = 20;
+
+/// An error up to this is corrected at half speed, in ns.
+const GENTLE_NS: i64 = 20_000_000;
+
+/// Behind concealment, a delay above the target by this is cut at once, in ns: the thread is lost anyway.
+const CUT_NS: i64 = 60_000_000;
+
+/// Behind concealment, a delay below the target by this is restored at once, in ns.
+const RESTORE_NS: i64 = 10_000_000;
+
+/// What is known when a packet is to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Status {
+    /// Its duration here: media time, and the drift of the clocks. In ns.
+    pub(crate) span_ns: i64,
+    /// How much later it is due than it should be, in ns; negative: it is early.
+    pub(crate) error_ns: i64,
+    /// Whether the packets behind it are held up.
+    pub(crate) held_up: bool,
+    /// Whether nothing, or something concealed, was played before it.
+    pub(crate) concealed: bool,
+    /// Whether delay is being changed already.
+    pub(crate) adjusting: bool,
+    /// Whether it may be stretched at all.
+    pub(crate) stretch: bool,
+}
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// It is played for that many ns.
+    Play { slot_ns: i64, adjusting: bool },
+    /// It is left out: what comes next is already due.
+    Skip,
+    /// That many ns pass before it.
+    Insert { ns: i64 },
+}
+
+/// Decides on a packet that is there.
+pub(crate) fn decide(status: &Status) -> Decision {
+    let Status { span_ns, error_ns, .. } = *status;
+    if status.concealed && error_ns > CUT_NS && error_ns > span_ns {
+        return Decision::Skip;
+    }
+    if status.concealed && error_ns < -RESTORE_NS {
+        return Decision::Insert { ns: -error_ns };
+    }
+    if !status.stretch {
+        return Decision::Play { slot_ns: span_ns, adjusting: false };
+    }
+    if status.held_up && error_ns < CUT_NS {
+        return Decision::Play { slot_ns: span_ns + span_ns * STRETCH_PERCENT / 100, adjusting: true };
+    }
+    let (change, adjusting) = fit(status);
+    Decision::Play { slot_ns: span_ns + change, adjusting }
+}
+
+/// By how much a span is played longer, in ns, and whether delay is changed by that.
+pub(crate) fn fit(status: &Status) -> (i64, bool) {
+    let Status { span_ns, error_ns, .. } = *status;
+    let right = if status.adjusting { DONE_NS } else { RIGHT_NS };
+    if error_ns.abs() <= right {
+        let most = span_ns / 1_000 * GLIDE_PPM / 1_000;
+        let share = i128::from(-error_ns) * i128::from(span_ns) / i128::from(GLIDE_NS);
+        return (i64::try_from(share).unwrap_or(0).clamp(-most, most), false);
+    }
+    let gentle = if error_ns.abs() <= GENTLE_NS { 2 } else { 1 };
+    let longest = span_ns * STRETCH_PERCENT / 100 / gentle;
+    let shortest = span_ns * COMPRESS_PERCENT / 100 / gentle;
+    ((-error_ns).clamp(-shortest, longest), true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: i64 = 1_000_000;
+
+    const CALM: Status =
+        Status { span_ns: 20 * MS, error_ns: 0, held_up: false, concealed: false, adjusting: false, stretch: true };
+
+    fn slot(status: Status) -> i64 {
+        match decide(&status) {
+            Decision::Play { slot_ns, .. } => slot_ns,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_right_delay_is_left_alone() {
+        assert_eq!(decide(&CALM), Decision::Play { slot_ns: 20 * MS, adjusting: false });
+        let glide = slot(Status { error_ns: RIGHT_NS, ..CALM });
+        assert!((19_994_000..20 * MS).contains(&glide), "{glide}");
+    }
+
+    #[test]
+    fn a_long_delay_is_shortened_within_what_speech_bears() {
+        assert_eq!(slot(Status { error_ns: 100 * MS, ..CALM }), 16 * MS);
+        assert_eq!(slot(Status { error_ns: -100 * MS, ..CALM }), 25 * MS);
+        assert_eq!(slot(Status { error_ns: MS, adjusting: true, ..CALM }), 19 * MS);
+    }
+
+    #[test]
+    fn what_holds_packets_up_slows_playing_down_before_it_runs_dry() {
+        assert_eq!(slot(Status { held_up: true, ..CALM }), 25 * MS);
+    }
+
+    #[test]
+    fn behind_concealment_delay_changes_at_once() {
+        let behind = Status { concealed: true, ..CALM };
+        assert_eq!(decide(&Status { error_ns: 200 * MS, ..behind }), Decision::Skip);
+        assert_eq!(decide(&Status { error_ns: -50 * MS, ..behind }), Decision::Insert { ns: 50 * MS });
+    }
+
+    #[test]
+    fn without_stretching_only_concealment_changes_the_delay() {
+        let plain = Status { stretch: false, error_ns: 200 * MS, ..CALM };
+        assert_eq!(slot(plain), 20 * MS);
+        assert_eq!(decide(&Status { concealed: true, ..plain }), Decision::Skip);
+    }
+}

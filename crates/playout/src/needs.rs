@@ -1,0 +1,124 @@
+//! How much delay packets would have needed, and what delay that makes worth while.
+
+/// Width of a bin of the histogram, in ns.
+const BIN_NS: i64 = 500_000;
+
+/// Bins: what needed more than a second is no jitter.
+const BINS: usize = 2_000;
+
+/// The time after which what was seen weighs 1/e, in packets.
+const MEMORY: f64 = 3_000.0;
+
+/// The weight that rates are measured against while less than that has been seen, in packets: a single stall at the
+/// beginning is no habit of the network.
+const LEAST: f64 = 1_500.0;
+
+/// What weighs more than this is scaled down, to stay a number.
+const RESCALE: f64 = 1e100;
+
+/// The share of packets that may come later than what counts as usual.
+const UNUSUAL: f64 = 0.03;
+
+/// A decaying histogram of how long after the level packets could first be played: on their own arrival, or on that
+/// of the copy in a later one.
+#[derive(Debug)]
+pub(crate) struct Needs {
+    bins: Vec<f64>,
+    total: f64,
+    /// What the next packet weighs: grows, so that the past shrinks.
+    weight: f64,
+}
+
+/// What the histogram says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Advice {
+    /// The delay at which more delay costs more than it saves, in ns.
+    pub(crate) target_ns: i64,
+    /// What nearly all packets stay within, in ns.
+    pub(crate) usual_ns: i64,
+}
+
+impl Default for Needs {
+    fn default() -> Self {
+        Self { bins: vec![0.0; BINS], total: 0.0, weight: 1.0 }
+    }
+}
+
+impl Needs {
+    /// Takes in what a packet needed, in ns; what needed more than the histogram holds is no jitter and is left out.
+    pub(crate) fn add(&mut self, need_ns: i64) {
+        let Some(bin) = usize::try_from(need_ns.max(0) / BIN_NS).ok().and_then(|bin| self.bins.get_mut(bin)) else {
+            return;
+        };
+        *bin += self.weight;
+        self.total += self.weight;
+        self.weight *= 1.0 + 1.0 / MEMORY;
+        if self.weight > RESCALE {
+            self.bins.iter_mut().for_each(|bin| *bin /= RESCALE);
+            self.total /= RESCALE;
+            self.weight /= RESCALE;
+        }
+    }
+
+    /// The delay with the least cost, where all packets that come too late cost `price_ns` of delay: the loss of one
+    /// in a hundred is worth a hundredth of it.
+    pub(crate) fn advice(&self, price_ns: i64) -> Advice {
+        let whole = self.total.max(LEAST * self.weight);
+        let (mut late, mut best, mut usual) = (0.0, (f64::MAX, 0), 0);
+        for (bin, count) in self.bins.iter().enumerate().rev() {
+            let delay = (bin as i64 + 1) * BIN_NS;
+            let cost = delay as f64 + price_ns as f64 * (late / whole);
+            if cost <= best.0 {
+                best = (cost, delay);
+            }
+            late += count;
+            if usual == 0 && late > UNUSUAL * self.total {
+                usual = delay;
+            }
+        }
+        Advice { target_ns: best.1, usual_ns: usual.max(BIN_NS) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: i64 = 1_000_000;
+    const PRICE: i64 = 17_000 * MS;
+
+    #[test]
+    fn an_even_network_needs_next_to_nothing() {
+        let mut needs = Needs::default();
+        (0..3_000).for_each(|n| needs.add(n % 2 * MS));
+        assert_eq!(needs.advice(PRICE).target_ns, 3 * MS / 2);
+    }
+
+    #[test]
+    fn what_is_late_often_is_waited_for_and_what_is_late_once_is_not() {
+        let mut needs = Needs::default();
+        for n in 0..3_000 {
+            needs.add(if n % 50 == 0 { 80 * MS } else { MS });
+        }
+        needs.add(400 * MS);
+        let advice = needs.advice(PRICE);
+        assert_eq!(advice.target_ns, 80 * MS + BIN_NS);
+        assert!(advice.usual_ns < 2 * MS, "{advice:?}");
+    }
+
+    #[test]
+    fn the_past_fades() {
+        let mut needs = Needs::default();
+        (0..3_000).for_each(|_| needs.add(100 * MS));
+        (0..30_000).for_each(|_| needs.add(MS));
+        assert!(needs.advice(PRICE).target_ns < 2 * MS);
+    }
+
+    #[test]
+    fn a_year_of_packets_stays_a_number() {
+        let mut needs = Needs { weight: RESCALE / 2.0, ..Needs::default() };
+        (0..10_000).for_each(|_| needs.add(5 * MS));
+        assert!(needs.weight < RESCALE && needs.total.is_finite());
+        assert_eq!(needs.advice(PRICE).target_ns, 5 * MS + BIN_NS);
+    }
+}

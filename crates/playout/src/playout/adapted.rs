@@ -1,0 +1,231 @@
+//! What leaves where the delay follows the network: nothing has a due time of its own before it leaves.
+
+use vox_frame::{GapReason, MediaTime, SequenceNumber, Stamp};
+
+use super::{Playout, Position, Span, TAIL_NS};
+use crate::buffer::{Body, Entry};
+use crate::config::{Adaptive, Rule};
+use crate::decision::{Decision, Status, decide, fit};
+use crate::record::{Meta, Output, Played};
+
+/// What is inserted at a time while nothing is there, in ns: what a decoder conceals well in one piece.
+const PIECE_NS: i64 = 10_000_000;
+
+/// After so much inserted time there is nothing to conceal with any more, in ns: the buffer waits.
+const CONCEAL_NS: i64 = 200_000_000;
+
+/// A lost packet is passed over where time that was inserted stands for this much of it, in percent.
+const COVERED_PERCENT: i64 = 75;
+
+impl<P> Playout<P> {
+    pub(super) const fn adaptive(&self) -> Option<Adaptive> {
+        match self.config.rule {
+            Rule::Adaptive(rule) => Some(rule),
+            Rule::Fixed { .. } | Rule::Count { .. } => None,
+        }
+    }
+
+    /// Feeds the follower; gives whether the timestamps jump here.
+    pub(super) fn follow_network(&mut self, meta: &Meta) -> bool {
+        let Some(rule) = self.adaptive() else { return false };
+        let over = self.follower.over(meta.arrived, meta.timestamp);
+        let jumped =
+            !meta.recovered && meta.timestamp > self.furthest && over.is_some_and(|over| over < -crate::floor::JUMP_NS);
+        if jumped {
+            self.follower.jump();
+            self.stats.resyncs += 1;
+        }
+        if self.follower.handle(meta, &rule) {
+            self.stats.resyncs += 1;
+        }
+        jumped
+    }
+
+    /// When something leaves; none while that depends on what arrives.
+    pub(super) fn adapted_deadline(&self) -> Option<Stamp> {
+        let Some(position) = self.position else {
+            let first = self.buffer.first()?;
+            return Some(self.desired(first.timestamp, first.arrived()));
+        };
+        match self.buffer.first() {
+            Some(first) => Some(first.arrived().map_or(position.due, |arrived| position.due.max(arrived))),
+            None if self.ended.is_some() => self.ended.is_some_and(|end| position.media < end).then_some(position.due),
+            None => (!self.silent && self.inserted < CONCEAL_NS).then_some(position.due),
+        }
+    }
+
+    pub(super) fn release_adapted(&mut self, now: Stamp) -> Output<'_, P> {
+        let Some(first) = self.buffer.first() else {
+            return match self.position {
+                Some(position) if self.ended.is_none() => self.insert(position, PIECE_NS, GapReason::Late),
+                Some(position) => {
+                    let tail = self.ended.map_or(0, |end| end.since(position.media));
+                    self.next_slot = self.span_ns(position.media, tail);
+                    self.release_tail()
+                }
+                None => Output::Idle,
+            };
+        };
+        let (timestamp, sequence, arrived) = (first.timestamp, first.sequence, first.arrived());
+        let jumps = first.jump.is_some();
+        let desired = self.desired(timestamp, arrived);
+        let position = self.position.unwrap_or(Position { media: timestamp, due: desired });
+        self.position = Some(position);
+        let behind = now.since(position.due);
+        if behind > self.config.max_behind_ns {
+            return self.insert(position, behind, GapReason::Overrun);
+        }
+        if timestamp > position.media {
+            return self.release_adapted_hole(position, timestamp, sequence, desired, jumps);
+        }
+        if let Some(early) = arrived.map(|arrived| arrived.since(position.due)).filter(|early| *early > 0) {
+            return self.insert(position, early, GapReason::Late);
+        }
+        let Some(entry) = self.buffer.pop() else { return Output::Idle };
+        self.release_adapted_entry(position, entry, desired)
+    }
+
+    /// When the record at `timestamp` should be played, never longer after its arrival than the largest delay.
+    fn desired(&self, timestamp: MediaTime, arrived: Option<Stamp>) -> Stamp {
+        let due = self.position.map_or(Stamp::ZERO, |position| position.due);
+        let desired = self.follower.desired(timestamp).unwrap_or(due);
+        let most = self.adaptive().map_or(0, |rule| rule.max_ns);
+        arrived.map_or(desired, |arrived| desired.min(arrived.plus(most)))
+    }
+
+    /// Media duration from `from` on, in ns: rounded so that durations add up.
+    fn span_ns(&self, from: MediaTime, ticks: u64) -> i64 {
+        self.rate.ns(from.plus(ticks).0) - self.rate.ns(from.0)
+    }
+
+    fn status(&self, position: Position, ticks: u64, desired: Stamp) -> Status {
+        let nominal = self.span_ns(position.media, ticks);
+        let drift = i128::from(nominal) * i128::from(self.follower.drift_ppb()) / 1_000_000_000;
+        Status {
+            span_ns: nominal.saturating_add(i64::try_from(drift).unwrap_or(0)),
+            error_ns: position.due.since(desired),
+            held_up: self.follower.is_held_up(position.due),
+            concealed: self.concealing,
+            adjusting: self.adjusting,
+            stretch: self.adaptive().is_some_and(|rule| rule.stretch),
+        }
+    }
+
+    fn insert(&mut self, position: Position, ns: i64, reason: GapReason) -> Output<'_, P> {
+        self.inserted = self.inserted.saturating_add(ns);
+        self.concealing = true;
+        let sequence = SequenceNumber(self.expected.unwrap_or_default());
+        self.adapted_gap(position, Span { sequence, duration: 0, packets: 0, reason }, ns)
+    }
+
+    /// Releases a gap of a slot of its own.
+    fn adapted_gap(&mut self, position: Position, span: Span, slot_ns: i64) -> Output<'_, P> {
+        self.next_slot = slot_ns.max(0);
+        self.gap(position, span)
+    }
+
+    /// Nothing came for the media time before the next record.
+    fn release_adapted_hole(
+        &mut self,
+        position: Position,
+        until: MediaTime,
+        sequence: SequenceNumber,
+        desired: Stamp,
+        jumps: bool,
+    ) -> Output<'_, P> {
+        let hole = until.since(position.media);
+        let expected = self.expected.unwrap_or(sequence.0);
+        let missing = u32::try_from(self.seen.missing(expected, sequence.0)).unwrap_or(u32::MAX);
+        let early = desired.since(position.due).max(0);
+        let sequence = SequenceNumber(expected);
+        if missing == 0 || jumps || self.rate.ns(hole) > TAIL_NS {
+            // Nobody hears where silence ends: the delay becomes what it should be.
+            self.expected = Some(expected.saturating_add(u64::from(missing)));
+            self.stats.packets_lost += u64::from(missing);
+            self.concealing = true;
+            let reason = if missing == 0 { GapReason::Silent } else { GapReason::Lost };
+            return self.adapted_gap(position, Span { sequence, duration: hole, packets: missing, reason }, early);
+        }
+        let step = self.lost_step(hole, missing);
+        let nominal = self.span_ns(position.media, step);
+        let late = position.due.since(desired).saturating_add(self.span_ns(position.media, hole));
+        let covered = nominal.max(1).saturating_mul(COVERED_PERCENT) / 100;
+        let packets = if step == hole { missing } else { 1 };
+        self.expected = Some(expected.saturating_add(u64::from(packets)));
+        self.stats.packets_lost += u64::from(packets);
+        let span = Span { sequence, duration: step, packets, reason: GapReason::Lost };
+        if self.concealing && self.inserted > 0 && late >= covered {
+            self.inserted = (self.inserted - nominal).max(0);
+            return self.adapted_gap(position, span, 0);
+        }
+        let status = Status { error_ns: late, ..self.status(position, step, desired) };
+        let change = if status.stretch { fit(&status).0 } else { 0 };
+        self.concealing = true;
+        self.adapted_gap(position, span, status.span_ns + change)
+    }
+
+    /// How much of a hole is released at a time: a packet, because one may still come.
+    fn lost_step(&self, hole: u64, missing: u32) -> u64 {
+        let even = hole / u64::from(missing);
+        let fits = even * u64::from(missing) == hole && (self.nominal == 0 || even <= self.nominal);
+        let step = if fits { even } else { self.nominal }.clamp(1, hole);
+        if step.saturating_mul(u64::from(missing)) > hole || missing == 1 { hole } else { step }
+    }
+
+    fn release_adapted_entry(&mut self, position: Position, entry: Entry<P>, desired: Stamp) -> Output<'_, P> {
+        let room = self.buffer.first().map_or(u64::MAX, |next| next.timestamp.since(entry.timestamp));
+        let (sequence, duration) = (entry.sequence, entry.duration.min(room));
+        match entry.body {
+            Body::Packet(meta, payload) => {
+                let status = self.status(position, entry.duration, desired);
+                match decide(&status) {
+                    Decision::Insert { ns } => {
+                        self.buffer.insert(Entry { body: Body::Packet(meta, payload), ..entry });
+                        self.insert(position, ns, GapReason::Late)
+                    }
+                    Decision::Skip => {
+                        self.met(sequence, 1);
+                        self.stats.packets_discarded += 1;
+                        self.stats.packets_late += 1;
+                        let span = Span { sequence, duration, packets: 1, reason: GapReason::Late };
+                        self.adapted_gap(position, span, 0)
+                    }
+                    Decision::Play { slot_ns, adjusting } => {
+                        self.met(sequence, 1);
+                        self.nominal = if entry.duration > 0 { entry.duration } else { self.nominal };
+                        self.adjusting = adjusting;
+                        self.play_adapted(position, meta, payload, slot_ns)
+                    }
+                }
+            }
+            Body::Gap { reason, packets } => {
+                self.met(sequence, packets);
+                let slot = self.span_ns(position.media, duration);
+                self.concealing = true;
+                self.adapted_gap(position, Span { sequence, duration, packets, reason }, slot)
+            }
+            Body::Refused { packets } => {
+                self.met(sequence, packets);
+                self.concealing = true;
+                self.adapted_gap(position, Span { sequence, duration, packets, reason: GapReason::Overrun }, 0)
+            }
+        }
+    }
+
+    fn met(&mut self, sequence: SequenceNumber, packets: u32) {
+        self.expected = Some(sequence.0.saturating_add(u64::from(packets)));
+    }
+
+    fn play_adapted(&mut self, position: Position, meta: Meta, payload: P, slot_ns: i64) -> Output<'_, P> {
+        let ticks = u64::from(meta.duration);
+        self.next_slot = slot_ns.max(0);
+        self.inserted = 0;
+        self.concealing = false;
+        self.after_audio = true;
+        self.silent = meta.silent;
+        let slot = self.advance(position, ticks);
+        let target = self.follower.target_ns().unsigned_abs();
+        self.stats.note_audio(self.rate, ticks, slot, position.due.since(meta.arrived), target);
+        Output::Audio(Played { meta, payload, due: position.due, slot })
+    }
+}
