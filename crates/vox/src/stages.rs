@@ -12,6 +12,7 @@ pub(crate) const STAGES: &[(&str, &str)] = &[
     ("decode", "decodes to PCM, concealing what is missing"),
     ("play", "plays streams on a device, into a WAV or to stdout"),
     ("inspect", "shows what passes through and changes nothing"),
+    ("impair", "a simulated network in the pipe, the same for the same seed"),
 ];
 
 /// The program of stage `name`: beside this program first, so that a build is whole, then in PATH.
