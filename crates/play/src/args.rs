@@ -64,6 +64,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ENCODING", num_args = 0..=1, require_equals = true, default_missing_value = "s16le", value_parser = parse_raw)]
     pub(crate) raw: Option<Sample>,
 
+    /// Write what is played when to FILE, as CSV: a row per 10 ms of the first stream, `t_ms,media_ts,concealed`: when it
+    /// is due, in ms of the stream's clock; the RTP timestamp there; and how many of its 480 samples (at 48 kHz) came
+    /// from no packet. Not for a loudspeaker.
+    #[arg(long, value_name = "FILE", requires = "sink")]
+    pub(crate) trace: Option<PathBuf>,
+
     /// Write statistics as JSON lines to FILE (- is stderr); the last line is the summary.
     #[arg(long, value_name = "FILE")]
     pub(crate) stats: Option<PathBuf>,

@@ -7,6 +7,7 @@ mod pace;
 mod place;
 mod sink;
 mod speaker;
+mod trace;
 mod wav;
 
 use std::io::Write;
@@ -19,6 +20,7 @@ use crate::args::{Args, Sink};
 use crate::mixer::{Mixer, Wanted};
 use crate::place::Placement;
 use crate::sink::Tape;
+use crate::trace::Trace;
 
 /// The most that is held for a stream that lags behind the others, in ns.
 const MAX_HELD_NS: i64 = 10_000_000_000;
@@ -47,6 +49,7 @@ fn print(text: &str) -> Result<(), Failure> {
 fn play_to_tape(sink: &Sink, args: &Args) -> Result<(), Failure> {
     let mut input = Input::stdin()?;
     let mut stats = args.stats.as_deref().map(StatsFile::create).transpose()?;
+    let mut trace = args.trace.as_deref().map(Trace::create).transpose()?;
     let mut tape = Tape::open(sink, args)?;
     input.open()?;
     let clock = input.clock();
@@ -59,7 +62,12 @@ fn play_to_tape(sink: &Sink, args: &Args) -> Result<(), Failure> {
             Next::End(ended) => break ended,
         };
         match raw.parse() {
-            Ok(record) => feed(&mut mixer, &mut tape, |mixer, late| mixer.handle(&record, clock.now(), late))?,
+            Ok(record) => {
+                if let Some(trace) = &mut trace {
+                    trace.handle(&record)?;
+                }
+                feed(&mut mixer, &mut tape, |mixer, late| mixer.handle(&record, clock.now(), late))?;
+            }
             Err(error) => break input.parse_failed(error),
         }
         if let Some(timeline) = mixer.timeline() {
@@ -71,6 +79,9 @@ fn play_to_tape(sink: &Sink, args: &Args) -> Result<(), Failure> {
     let end = timeline.end();
     tape.advance(timeline, end)?;
     tape.finish(timeline)?;
+    if let Some(trace) = &mut trace {
+        trace.finish()?;
+    }
     if let Some(stats) = &mut stats {
         stats.line(&mixer.tally);
     }
