@@ -2,10 +2,14 @@
 //!
 //! Samples are `f32`, full scale ±1.0, channels interleaved; a *frame* is one sample of every channel.
 
+mod device_clock;
 mod remix;
 mod resample;
 mod timeline;
+mod varispeed;
 
+pub use device_clock::DeviceClock;
 pub use remix::Remix;
 pub use resample::Resampler;
 pub use timeline::{Late, Timeline};
+pub use varispeed::Varispeed;

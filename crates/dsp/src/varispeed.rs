@@ -1,0 +1,152 @@
+//! A little faster or slower: one clock's samples played by another clock.
+
+use audioadapter_buffers::direct::InterleavedSlice;
+use rubato::{Async, FixedAsync, Resampler as _, SincInterpolationParameters, SincInterpolationType, WindowFunction};
+use vox_frame::Channels;
+
+/// Frames that the filter takes at once: 0.8 ms at 48 kHz, a part of every usual frame.
+const CHUNK: usize = 40;
+
+/// Filter length in frames; half of it is what it waits for, 0.7 ms at 48 kHz.
+const SINC_LEN: usize = 64;
+
+/// The farthest from 1 that a speed may be.
+const MAX_CHANGE: f64 = 0.01;
+
+/// Resamples interleaved `f32` frames by a ratio near 1 that may change at any time, without a click.
+pub struct Varispeed {
+    sinc: Async<f32>,
+    channels: usize,
+    speed: f64,
+    /// Frames that wait for a whole chunk.
+    waiting: Vec<f32>,
+    scratch: Vec<f32>,
+}
+
+impl Varispeed {
+    /// A resampler that changes nothing yet.
+    pub fn new(channels: Channels) -> Self {
+        let channels = channels.count();
+        let parameters = SincInterpolationParameters {
+            sinc_len: SINC_LEN,
+            f_cutoff: None,
+            oversampling_factor: 128,
+            interpolation: SincInterpolationType::Linear,
+            window: WindowFunction::BlackmanHarris2,
+        };
+        let sinc = Async::new_sinc(1.0, 1.0 + 2.0 * MAX_CHANGE, &parameters, CHUNK, channels, FixedAsync::Input)
+            .expect("a ratio of 1, a chunk and a channel");
+        Self { sinc, channels, speed: 1.0, waiting: Vec::new(), scratch: vec![0.0; 2 * CHUNK * channels] }
+    }
+
+    /// From now on the input is played at `speed`: 1.001 gives 999 frames for 1000.
+    pub fn set_speed(&mut self, speed: f64) {
+        let speed = if speed.is_finite() { speed.clamp(1.0 - MAX_CHANGE, 1.0 + MAX_CHANGE) } else { 1.0 };
+        if speed != self.speed
+            && let Some(sinc) = self.sinc.as_adjustable()
+        {
+            // The ratio is within what the filter was made for.
+            let _in_range = sinc.set_resample_ratio_relative(1.0 / speed, true);
+            self.speed = speed;
+        }
+    }
+
+    /// How far behind the end of the input the next frame that comes out lies, in frames of the input.
+    pub fn delay(&self) -> usize {
+        self.waiting.len() / self.channels + SINC_LEN / 2 + 1
+    }
+
+    /// Takes whole frames and appends what can be computed so far to `out`.
+    pub fn process(&mut self, input: &[f32], out: &mut Vec<f32>) {
+        self.waiting.extend_from_slice(input);
+        let chunk = CHUNK * self.channels;
+        let mut done = 0;
+        while self.waiting.len() - done >= chunk {
+            let taken = &self.waiting[done..done + chunk];
+            done += chunk;
+            let room = self.sinc.output_frames_next();
+            if self.scratch.len() < room * self.channels {
+                self.scratch.resize(room * self.channels, 0.0);
+            }
+            let frames = self.scratch.len() / self.channels;
+            let input = InterleavedSlice::new(taken, self.channels, CHUNK).expect("the chunk is whole");
+            let mut output =
+                InterleavedSlice::new_mut(&mut self.scratch, self.channels, frames).expect("the scratch is whole");
+            let (_, given) = self
+                .sinc
+                .process_into_buffer(&input, &mut output, None)
+                .expect("both buffers are as long as the filter asks");
+            out.extend_from_slice(&self.scratch[..given * self.channels]);
+        }
+        self.waiting.drain(..done);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: f64 = 48_000.0;
+
+    fn sine(hz: f64, frames: usize) -> Vec<f32> {
+        (0..frames).map(|n| (std::f64::consts::TAU * hz * n as f64 / RATE).sin() as f32 * 0.5).collect()
+    }
+
+    #[test]
+    fn the_speed_is_kept_to_the_frame() {
+        for ppm in [-300.0, 0.0, 300.0, 5_000.0] {
+            let mut varispeed = Varispeed::new(Channels::MONO);
+            varispeed.set_speed(1.0 + ppm * 1e-6);
+            let mut out = Vec::new();
+            for _ in 0..1_000 {
+                varispeed.process(&[0.1; 960], &mut out);
+            }
+            let expected = 960_000.0 / (1.0 + ppm * 1e-6) - 2.0;
+            assert!((out.len() as f64 - expected).abs() < 3.0, "{} for {expected} at {ppm} ppm", out.len());
+        }
+    }
+
+    #[test]
+    fn what_comes_out_is_the_input_a_delay_ago() {
+        let mut varispeed = Varispeed::new(Channels::STEREO);
+        let input: Vec<f32> = sine(1_000.0, 4_000).iter().flat_map(|&x| [x, -x]).collect();
+        let mut out = Vec::new();
+        varispeed.process(&input, &mut out);
+        let next = (out.len() / 2) as f64;
+        let delay = varispeed.delay() as f64 - (4_000.0 - next);
+        let error = (200..3_000)
+            .map(|n| {
+                let at = (n as f64 - delay) / RATE;
+                let there = (std::f64::consts::TAU * 1_000.0 * at).sin() as f32 * 0.5;
+                (out[2 * n] - there).abs().max((out[2 * n + 1] + there).abs())
+            })
+            .fold(0.0, f32::max);
+        assert!(error < 3e-3, "{error}");
+    }
+
+    #[test]
+    fn a_speed_that_changes_all_the_time_makes_no_click() {
+        let mut varispeed = Varispeed::new(Channels::MONO);
+        let input = sine(440.0, 96_000);
+        let mut out = Vec::new();
+        for (n, part) in input.chunks(240).enumerate() {
+            varispeed.set_speed(1.0 + if n % 7 < 3 { 3e-4 } else { -2e-4 });
+            varispeed.process(part, &mut out);
+        }
+        // A sine's second difference is bounded by its amplitude times the square of its angular frequency.
+        let bound = 0.5 * (std::f64::consts::TAU * 440.0 / RATE).powi(2) as f32 * 1.2;
+        let worst = out[200..].windows(3).map(|w| (w[0] - 2.0 * w[1] + w[2]).abs()).fold(0.0, f32::max);
+        assert!(worst < bound, "{worst} of {bound}");
+    }
+
+    #[test]
+    fn a_speed_that_cannot_be_is_bounded() {
+        let mut varispeed = Varispeed::new(Channels::MONO);
+        for speed in [0.0, 9.0, f64::NAN, f64::INFINITY, -1.0] {
+            varispeed.set_speed(speed);
+            let mut out = Vec::new();
+            varispeed.process(&[0.0; 4_000], &mut out);
+            assert!((3_900..4_100).contains(&out.len()), "{} frames at {speed}", out.len());
+        }
+    }
+}
