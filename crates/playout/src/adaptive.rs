@@ -19,6 +19,9 @@ const FIRST_TARGET_NS: i64 = 20_000_000;
 /// Until so much has been heard the first target holds, in ns.
 const LEARNING_NS: i64 = 1_000_000_000;
 
+/// What is added to what is needed, in ns: small errors of the delay are not worth a change.
+const MARGIN_NS: i64 = 1_000_000;
+
 /// Packets for which a lost one may still come, or be repaired.
 const PENDING: u64 = 16;
 
@@ -154,7 +157,8 @@ impl Follower {
     /// Works out the target.
     pub(crate) fn update_now(&mut self, rule: &Adaptive) {
         let advice = self.needs.advice(rule.price_ns);
-        let target = if self.learning { advice.target_ns.max(FIRST_TARGET_NS) } else { advice.target_ns };
+        let needed = advice.target_ns + MARGIN_NS;
+        let target = if self.learning { needed.max(FIRST_TARGET_NS) } else { needed };
         self.target_ns = target.max(rule.min_ns).min(rule.max_ns);
         self.usual_ns = advice.usual_ns;
     }

@@ -1,7 +1,11 @@
 //! How a record is fitted into the playout timeline: a pure function of what is known when it leaves.
 
-/// Below this a delay is right, in ns: nothing is stretched for it.
-const RIGHT_NS: i64 = 3_000_000;
+/// A delay this much above the target is right, in ns: nothing is stretched for it.
+const ABOVE_NS: i64 = 3_000_000;
+
+/// A delay this much below the target is right, in ns, and the share of the target that is too.
+const BELOW_NS: i64 = 1_000_000;
+const BELOW_SHARE: i64 = 16;
 
 /// Where stretching stops once it has begun, in ns.
 const DONE_NS: i64 = 500_000;
@@ -34,6 +38,8 @@ pub(crate) struct Status {
     pub(crate) span_ns: i64,
     /// How much later it is due than it should be, in ns; negative: it is early.
     pub(crate) error_ns: i64,
+    /// The delay that is aimed at, in ns.
+    pub(crate) target_ns: i64,
     /// Whether the packets behind it are held up.
     pub(crate) held_up: bool,
     /// Whether nothing, or something concealed, was played before it.
@@ -77,8 +83,9 @@ pub(crate) fn decide(status: &Status) -> Decision {
 /// By how much a span is played longer, in ns, and whether delay is changed by that.
 pub(crate) fn fit(status: &Status) -> (i64, bool) {
     let Status { span_ns, error_ns, .. } = *status;
-    let right = if status.adjusting { DONE_NS } else { RIGHT_NS };
-    if error_ns.abs() <= right {
+    let below = BELOW_NS + status.target_ns / BELOW_SHARE;
+    let right = if status.adjusting { -DONE_NS..=DONE_NS } else { -below..=ABOVE_NS };
+    if right.contains(&error_ns) {
         let most = span_ns / 1_000 * GLIDE_PPM / 1_000;
         let share = i128::from(-error_ns) * i128::from(span_ns) / i128::from(GLIDE_NS);
         return (i64::try_from(share).unwrap_or(0).clamp(-most, most), false);
@@ -108,7 +115,7 @@ mod tests {
     #[test]
     fn a_right_delay_is_left_alone() {
         assert_eq!(decide(&CALM), Decision::Play { slot_ns: 20 * MS, adjusting: false });
-        let glide = slot(Status { error_ns: RIGHT_NS, ..CALM });
+        let glide = slot(Status { error_ns: ABOVE_NS, ..CALM });
         assert!((19_994_000..20 * MS).contains(&glide), "{glide}");
     }
 

@@ -14,8 +14,8 @@ const PIECE_NS: i64 = 10_000_000;
 /// After so much inserted time there is nothing to conceal with any more, in ns: the buffer waits.
 const CONCEAL_NS: i64 = 200_000_000;
 
-/// A lost packet is passed over where time that was inserted stands for this much of it, in percent.
-const COVERED_PERCENT: i64 = 75;
+/// What is left of a lost packet beside the time that was inserted for it is left out below this share.
+const REST_SHARE: i64 = 4;
 
 impl<P> Playout<P> {
     pub(super) const fn adaptive(&self) -> Option<Adaptive> {
@@ -104,6 +104,7 @@ impl<P> Playout<P> {
         Status {
             span_ns: nominal.saturating_add(i64::try_from(drift).unwrap_or(0)),
             error_ns: position.due.since(desired),
+            target_ns: self.follower.target_ns(),
             held_up: self.follower.is_held_up(position.due),
             concealed: self.concealing,
             adjusting: self.adjusting,
@@ -149,19 +150,23 @@ impl<P> Playout<P> {
         let step = self.lost_step(hole, missing);
         let nominal = self.span_ns(position.media, step);
         let late = position.due.since(desired).saturating_add(self.span_ns(position.media, hole));
-        let covered = nominal.max(1).saturating_mul(COVERED_PERCENT) / 100;
         let packets = if step == hole { missing } else { 1 };
         self.expected = Some(expected.saturating_add(u64::from(packets)));
         self.stats.packets_lost += u64::from(packets);
         let span = Span { sequence, duration: step, packets, reason: GapReason::Lost };
-        if self.concealing && self.inserted > 0 && late >= covered {
-            self.inserted = (self.inserted - nominal).max(0);
-            return self.adapted_gap(position, span, 0);
-        }
         let status = Status { error_ns: late, ..self.status(position, step, desired) };
-        let change = if status.stretch { fit(&status).0 } else { 0 };
+        let slot = if self.inserted > 0 {
+            // Time that was inserted stands for it.
+            let rest = (nominal - late.max(0)).max(0);
+            if rest < nominal / REST_SHARE { 0 } else { rest }
+        } else if status.stretch && self.is_repaired(position.media, step) {
+            status.span_ns + fit(&status).0
+        } else {
+            nominal - late.clamp(0, nominal / 2)
+        };
+        self.inserted = (self.inserted - (nominal - slot)).max(0);
         self.concealing = true;
-        self.adapted_gap(position, span, status.span_ns + change)
+        self.adapted_gap(position, span, slot)
     }
 
     /// How much of a hole is released at a time: a packet, because one may still come.
