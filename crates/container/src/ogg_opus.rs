@@ -112,6 +112,11 @@ pub const fn missing(toc: u8) -> [u8; 1] {
     [toc & 0xfc]
 }
 
+/// Ticks that a packet lasts; none where it is no Opus packet.
+pub fn ticks(packet: &[u8]) -> Option<u64> {
+    opus_ticks(packet).map(u64::from)
+}
+
 /// The packets of the first Opus stream in an Ogg file.
 pub struct Reader<R: Read + Seek> {
     packets: PacketReader<R>,

@@ -11,6 +11,7 @@ pub(crate) const STAGES: &[(&str, &str)] = &[
     ("jitter", "says when each packet is to be played and what is missing"),
     ("decode", "decodes to PCM, concealing what is missing"),
     ("play", "plays streams on a device, into a WAV or to stdout"),
+    ("record", "records streams, a file each or all in one, on one time line"),
     ("inspect", "shows what passes through and changes nothing"),
     ("impair", "a simulated network in the pipe, the same for the same seed"),
 ];

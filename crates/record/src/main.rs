@@ -1,0 +1,72 @@
+//! Records the streams of a pipe to files on one time line.
+
+mod aim;
+mod args;
+mod clock;
+mod file;
+mod flac;
+mod item;
+mod mend;
+mod mix;
+mod name;
+mod packets;
+mod pcm;
+mod session;
+mod slew;
+mod store;
+mod tape;
+mod track;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use vox_cli::{Failure, Input, Next};
+
+use crate::args::Args;
+use crate::session::Session;
+
+/// How often files are made whole, in ns: with the time that records wait, less than a second is ever missing.
+const FLUSH_NS: i64 = 300_000_000;
+
+fn main() -> ExitCode {
+    vox_cli::run(|args: Args| match &args.to {
+        Some(to) => record(&args, to),
+        None => args.repair.iter().map(|path| mend::mend(path)).fold(Ok(()), Result::and),
+    })
+}
+
+fn record(args: &Args, to: &Path) -> Result<(), Failure> {
+    let mut input = Input::stdin()?;
+    let mut session = Session::new(args, to)?;
+    input.open()?;
+    let clock = input.clock();
+    let mut flush = clock.now().plus(FLUSH_NS);
+    let mut failed = None;
+    let ended = loop {
+        let (now, handled) = match input.next_for_sink(Some(flush))? {
+            Next::Record(raw) => match raw.parse() {
+                Ok(record) => {
+                    let now = clock.now();
+                    (now, session.handle(&record, now))
+                }
+                Err(error) => break input.parse_failed(error),
+            },
+            Next::Deadline => (clock.now(), Ok(())),
+            Next::End(ended) => break ended,
+        };
+        let mut outcome = handled;
+        if now >= flush {
+            flush = now.plus(FLUSH_NS);
+            outcome = outcome.and_then(|()| session.tick(now));
+        }
+        if let Err(failure) = outcome {
+            failed = Some(failure);
+            break vox_cli::Ended::Broken;
+        }
+    };
+    let finished = session.finish(ended.reason().name());
+    match failed {
+        Some(failure) => Err(failure),
+        None => finished.and_then(|()| input.verdict(ended, args.strict)),
+    }
+}

@@ -1,0 +1,307 @@
+//! A recording: all streams of the pipe on one time line.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::json;
+use vox_cli::{Failure, warn};
+use vox_container::wav::Spec;
+use vox_frame::{Codec, Event, Format, Record, Stamp, StreamId, Times};
+
+use crate::args::{Args, Kind, TimelineKind};
+use crate::item::{HOLD_NS, Item};
+use crate::mix::Mix;
+use crate::name::Facts;
+use crate::packets::OpusLane;
+use crate::pcm::PcmLane;
+use crate::store::Store;
+use crate::tape::Tape;
+use crate::track::{Around, Track};
+
+/// The most streams of one recording: each keeps its file open until the end.
+const MAX_TRACKS: usize = 900;
+
+/// A live stream's stamps are this near to the present, in ns.
+const LIVE_NS: i64 = 10_000_000_000;
+
+/// A recording.
+pub(crate) struct Session<'a> {
+    args: &'a Args,
+    store: Store,
+    only_mix: bool,
+    mix: Option<Mix>,
+    open: BTreeMap<StreamId, Track>,
+    ended: Vec<Track>,
+    /// When the recording begins; none before that is known.
+    origin: Option<Stamp>,
+    /// The first stamp.
+    first: Option<Stamp>,
+    /// The latest stamp; zero while there is none.
+    clock: Stamp,
+    live: bool,
+    /// When the first stream was announced: what files are named by.
+    named: Option<Stamp>,
+    /// The clock when all streams were last looked at.
+    swept: Stamp,
+    refused: u64,
+}
+
+impl<'a> Session<'a> {
+    /// A recording into a folder or a file.
+    ///
+    /// # Errors
+    /// Where the folder cannot be made, or the arguments do not fit each other.
+    pub(crate) fn new(args: &'a Args, to: &Path) -> Result<Self, Failure> {
+        let store = Store::new(args, to)?;
+        let only_mix = args.mix && to.extension().is_some() && !to.is_dir();
+        if only_mix && store.kind() == Kind::Opus {
+            return Err(Failure::usage("a mix is no Opus packet that came: record it as .wav or .flac"));
+        }
+        Ok(Self {
+            args,
+            store,
+            only_mix,
+            mix: None,
+            open: BTreeMap::new(),
+            ended: Vec::new(),
+            origin: None,
+            first: None,
+            clock: Stamp::ZERO,
+            live: false,
+            named: None,
+            swept: Stamp::ZERO,
+            refused: 0,
+        })
+    }
+
+    /// Takes a record that was read at `now`.
+    ///
+    /// # Errors
+    /// Where a file cannot be made or written (1).
+    pub(crate) fn handle(&mut self, record: &Record<'_>, now: Stamp) -> Result<(), Failure> {
+        match record {
+            Record::Format(id, format) => self.begin(*id, format, now),
+            Record::Audio(audio) if !audio.padding => {
+                let Some(stamp) = self.stamp(audio.id, &audio.times, now) else { return Ok(()) };
+                let item = Item::audio(audio, stamp, self.clock);
+                self.push(audio.id, item)
+            }
+            Record::Gap(gap) if gap.duration > 0 => {
+                let item = Item::gap(gap, self.clock);
+                self.push(gap.id, item)
+            }
+            Record::End(end) => {
+                let Some(mut track) = self.open.remove(&end.id) else { return Ok(()) };
+                track.end(end.timestamp);
+                self.close(end.id, track, end.reason.name())
+            }
+            Record::Event(event) => self.event(event),
+            Record::Audio(_) | Record::Gap(_) | Record::Unknown(_) => Ok(()),
+        }
+    }
+
+    /// Makes the files whole as they stand, and goes on without records where the world does.
+    ///
+    /// # Errors
+    /// Where they cannot be written (1).
+    pub(crate) fn tick(&mut self, now: Stamp) -> Result<(), Failure> {
+        if self.live {
+            self.clock = self.clock.max(now);
+        }
+        self.sweep(false)?;
+        let mut files = Vec::new();
+        for track in self.open.values_mut().chain(&mut self.ended) {
+            if let Some(tape) = track.pcm.as_mut().and_then(PcmLane::tape) {
+                files.extend(tape.flush()?);
+            }
+            if let Some(opus) = &mut track.opus {
+                files.extend(opus.flush()?);
+            }
+        }
+        if let Some(mix) = &mut self.mix {
+            files.extend(mix.flush()?);
+        }
+        if !files.is_empty() {
+            self.store.sync(files);
+        }
+        Ok(())
+    }
+
+    /// Ends the recording: all files become equally long. Every file is ended, also where one cannot be.
+    ///
+    /// # Errors
+    /// The first that went wrong.
+    pub(crate) fn finish(mut self, reason: &str) -> Result<(), Failure> {
+        let mut outcome = Ok(());
+        let mut keep = |result: Result<(), Failure>| outcome = std::mem::replace(&mut outcome, Ok(())).and(result);
+        while let Some((id, track)) = self.open.pop_first() {
+            keep(self.close(id, track, reason));
+        }
+        let length = self.ended.iter().map(Track::reached_ns).max().unwrap_or(0);
+        for track in &mut self.ended {
+            if let Some(pcm) = &mut track.pcm {
+                let rate = pcm.rate();
+                if let Some(tape) = pcm.tape() {
+                    let missing = rate.ticks(length).saturating_sub(tape.position());
+                    keep(tape.silence(&mut self.store, missing));
+                    keep(tape.cut(&mut self.store));
+                }
+            }
+            if let Some(opus) = &mut track.opus {
+                keep(opus.finish(length, &mut self.store));
+            }
+        }
+        if let Some(mix) = &mut self.mix {
+            match mix.finish(length, &mut self.store) {
+                Ok(0) => {}
+                Ok(late) => keep(self.store.note(&json!({"late": late, "stream": "mix"}))),
+                Err(error) => keep(Err(error)),
+            }
+        }
+        if self.origin.is_some() {
+            keep(self.store.note(&json!({"length": length as f64 / 1e9, "reason": reason})));
+        }
+        if self.refused > 0 {
+            warn(format_args!("{} streams are not recorded: {MAX_TRACKS} are the most", self.refused));
+        }
+        outcome
+    }
+
+    /// A stream begins; one of that id that is open is over.
+    fn begin(&mut self, id: StreamId, format: &Format, now: Stamp) -> Result<(), Failure> {
+        if let Some(track) = self.open.remove(&id) {
+            self.close(id, track, "replaced")?;
+        }
+        if self.open.len() + self.ended.len() >= MAX_TRACKS {
+            self.refused += 1;
+            return Ok(());
+        }
+        let begins = if self.open.is_empty() { self.ended.iter().map(Track::reached_ns).max().unwrap_or(0) } else { 0 };
+        let start = *self.named.get_or_insert(now);
+        let facts = Facts::of(id, format, start);
+        let name = id.to_string();
+        let mut track = Track::new(name.clone(), format.rate, self.args.timeline == TimelineKind::Media, begins);
+        let packets = self.store.kind() == Kind::Opus && format.codec == Codec::Opus && !self.only_mix;
+        if packets {
+            let split = self.store.split;
+            track.opus = Some(OpusLane::new(facts.clone(), name.clone(), format, self.args.conceal, split));
+        }
+        if !packets || self.args.mix {
+            match PcmLane::new(id, format, self.args.conceal) {
+                Ok(mut pcm) => {
+                    let sample = self.store.sample(format.codec == Codec::PcmF32);
+                    let spec = Spec { sample, rate: pcm.rate(), channels: pcm.channels() };
+                    if self.args.mix {
+                        self.open_mix(id, spec, start);
+                    }
+                    if !packets && !self.only_mix {
+                        pcm.set_tape(Tape::new(facts, name.clone(), spec, self.store.split));
+                    }
+                    track.pcm = Some(pcm);
+                }
+                Err(error) => {
+                    warn(format_args!("stream {id} is not recorded: {error}"));
+                    return Ok(());
+                }
+            }
+        }
+        self.open.insert(id, track);
+        self.pending_note(json!({
+            "stream": name, "label": format.label, "codec": format.codec.name(), "rate": format.rate.hz(),
+            "channels": format.channels.count(), "live": format.live, "rtp": format.rtp,
+            "unix": now.ns() as f64 / 1e9,
+        }))
+    }
+
+    fn open_mix(&mut self, id: StreamId, like: Spec, start: Stamp) {
+        let rate = self.args.rate.map_or(like.rate, |rate| rate.0);
+        let store = &self.store;
+        let mix = self.mix.get_or_insert_with(|| {
+            let spec = Spec { rate, sample: store.sample(false), channels: like.channels };
+            Mix::new(rate, like.channels, Tape::new(Facts::named("mix", start), "mix".to_owned(), spec, store.split))
+        });
+        mix.open(id, like.rate, like.channels);
+    }
+
+    /// The stamp of a record that counts, which moves the common clock on; none for a stream that is not recorded.
+    fn stamp(&mut self, id: StreamId, times: &Times, now: Stamp) -> Option<Option<Stamp>> {
+        let stamp = self.open.get_mut(&id)?.stamp(times);
+        if let Some(stamp) = stamp {
+            self.first = Some(self.first.map_or(stamp, |first| first.min(stamp)));
+            self.live = now.since(stamp).abs() < LIVE_NS;
+            // Far ahead is another time line, which does not make the others wait for less.
+            self.clock = if self.clock == Stamp::ZERO { stamp } else { self.clock.max(stamp) };
+        }
+        Some(stamp)
+    }
+
+    fn push(&mut self, id: StreamId, item: Item) -> Result<(), Failure> {
+        let Some(track) = self.open.get_mut(&id) else { return Ok(()) };
+        track.push(item);
+        /// How often all streams are looked at, in ns of the common clock.
+        const SWEEP_NS: i64 = 20_000_000;
+        if self.clock.since(self.swept) >= SWEEP_NS || self.clock == Stamp::ZERO {
+            self.sweep(false)?;
+        }
+        Ok(())
+    }
+
+    /// Lets every stream write what has waited long enough.
+    fn sweep(&mut self, all: bool) -> Result<(), Failure> {
+        let Some(origin) = self.origin(all)? else { return Ok(()) };
+        self.swept = self.clock;
+        for track in self.open.values_mut() {
+            let mut around = Around { origin, store: &mut self.store, mix: self.mix.as_mut() };
+            track.release(self.clock, false, &mut around)?;
+        }
+        if let Some(mix) = &mut self.mix {
+            mix.advance(self.clock.since(origin), &mut self.store)?;
+        }
+        Ok(())
+    }
+
+    /// When the recording begins: with the earliest of the first records of all streams that begin together.
+    fn origin(&mut self, now: bool) -> Result<Option<Stamp>, Failure> {
+        if self.origin.is_none() {
+            let waited = self.first.is_some_and(|first| self.clock.since(first) >= HOLD_NS);
+            if !waited && !now && self.clock != Stamp::ZERO {
+                return Ok(None);
+            }
+            let earliest = self.open.values().filter_map(Track::first_stamp).min();
+            let origin = earliest.or(self.first).unwrap_or(Stamp::ZERO);
+            self.origin = Some(origin);
+            let named = self.named.unwrap_or(origin);
+            self.store.begin(named, if earliest.is_some() { origin } else { named })?;
+        }
+        Ok(self.origin)
+    }
+
+    fn close(&mut self, id: StreamId, mut track: Track, reason: &str) -> Result<(), Failure> {
+        self.open.insert(id, track);
+        let origin = self.origin(true)?.unwrap_or(Stamp::ZERO);
+        track = match self.open.remove(&id) {
+            Some(track) => track,
+            None => return Ok(()),
+        };
+        let mut around = Around { origin, store: &mut self.store, mix: self.mix.as_mut() };
+        let released = track.release(self.clock, true, &mut around);
+        if let Some(mix) = &mut self.mix {
+            mix.close(id);
+        }
+        let note = json!({"ended": track.name, "at": track.reached_ns() as f64 / 1e9, "reason": reason});
+        self.ended.push(track);
+        released.and_then(|()| self.store.note(&note))
+    }
+
+    fn event(&mut self, event: &Event) -> Result<(), Failure> {
+        let stamp = event.times.captured.or(event.times.arrived).unwrap_or(self.clock);
+        let at = self.origin.filter(|_| stamp != Stamp::ZERO).map(|origin| stamp.since(origin) as f64 / 1e9);
+        self.pending_note(json!({"event": event.event, "stream": event.id.to_string(), "media": event.timestamp.0,
+            "at": at, "details": event.details}))
+    }
+
+    /// A line for the sidecar, which begins with the recording.
+    fn pending_note(&mut self, line: serde_json::Value) -> Result<(), Failure> {
+        self.store.note_or_keep(line)
+    }
+}

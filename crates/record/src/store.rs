@@ -1,0 +1,196 @@
+//! Where files are made, forced to the disk, and written about in the sidecar.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+
+use serde_json::{Value, json};
+use vox_cli::{Failure, warn};
+use vox_container::wav::{Sample, Spec};
+use vox_frame::Stamp;
+
+use crate::args::{Args, Kind, Split};
+use crate::file::{PcmFile, WavFile};
+use crate::flac::FlacFile;
+use crate::name::{Facts, Naming, cannot};
+
+/// The most lines that wait for the beginning.
+const MAX_KEPT: usize = 4096;
+
+/// Makes files and writes about them.
+pub(crate) struct Store {
+    naming: Naming,
+    kind: Kind,
+    /// Samples of PCM files, where somebody asked.
+    sample: Option<Sample>,
+    large: vox_container::wav::Large,
+    /// When a new file begins.
+    pub(crate) split: Option<Split>,
+    sidecar: Option<(File, PathBuf)>,
+    disk: Disk,
+    begun: Option<Stamp>,
+    /// Lines from before the recording began.
+    kept: Vec<Value>,
+    wants_sidecar: bool,
+    beside: Naming,
+}
+
+impl Store {
+    /// As the arguments say; makes the folder.
+    ///
+    /// # Errors
+    /// Where the folder cannot be made, or a name is none.
+    pub(crate) fn new(args: &Args, to: &Path) -> Result<Self, Failure> {
+        let is_folder = to.is_dir() || to.as_os_str().to_string_lossy().ends_with('/') || to.extension().is_none();
+        let (naming, beside) = if is_folder {
+            std::fs::create_dir_all(to).map_err(|error| cannot("make the folder", to, &error))?;
+            (Naming::in_folder(to, &args.name)?, Naming::in_folder(to, "{start}")?)
+        } else {
+            (Naming::file(to), Naming::file(to))
+        };
+        let named = if is_folder { Some(Kind::Wav) } else { Kind::of_extension(to) };
+        let kind = args.format.or(named).ok_or_else(|| {
+            Failure::usage(format_args!(
+                "{}: what is it to be? Name it .wav, .opus or .flac, or say --format",
+                to.display()
+            ))
+        })?;
+        if kind == Kind::Flac && args.bits == Some(crate::args::Bits::Float) {
+            return Err(Failure::usage("FLAC has no float samples: --bits 16 or 24"));
+        }
+        Ok(Self {
+            naming,
+            kind,
+            sample: args.bits.map(crate::args::Bits::sample),
+            large: args.large.form(),
+            split: args.split,
+            sidecar: None,
+            disk: Disk::new(),
+            begun: None,
+            kept: Vec::new(),
+            wants_sidecar: !args.no_sidecar,
+            beside,
+        })
+    }
+
+    /// What kind of files streams become.
+    pub(crate) const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The kind of files that PCM becomes.
+    pub(crate) const fn pcm_kind(&self) -> Kind {
+        match self.kind {
+            Kind::Opus => Kind::Wav,
+            kind => kind,
+        }
+    }
+
+    /// The samples of a file, where those of the stream are float or not.
+    pub(crate) fn sample(&self, float: bool) -> Sample {
+        let natural = match (float, self.pcm_kind()) {
+            (false, _) => Sample::S16,
+            (true, Kind::Flac) => Sample::S24,
+            (true, _) => Sample::F32,
+        };
+        self.sample.unwrap_or(natural)
+    }
+
+    /// The recording begins at `start`: from now on there is a sidecar, `named` as the other files.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub(crate) fn begin(&mut self, named: Stamp, start: Stamp) -> Result<(), Failure> {
+        self.begun = Some(start);
+        if self.wants_sidecar {
+            self.sidecar = Some(self.beside.create(&Facts::named("recording", named), None, "jsonl")?);
+        }
+        let unix = start.ns() as f64 / 1e9;
+        self.note(&json!({"recording": env!("CARGO_PKG_VERSION"), "start": crate::name::utc(start), "unix": unix}))?;
+        std::mem::take(&mut self.kept).iter().try_for_each(|line| self.note(line))
+    }
+
+    /// A line in the sidecar, which waits until the recording has begun.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub(crate) fn note_or_keep(&mut self, line: Value) -> Result<(), Failure> {
+        if self.begun.is_some() {
+            return self.note(&line);
+        }
+        if self.kept.len() < MAX_KEPT {
+            self.kept.push(line);
+        }
+        Ok(())
+    }
+
+    /// A line in the sidecar.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub(crate) fn note(&mut self, line: &Value) -> Result<(), Failure> {
+        let Some((file, path)) = &mut self.sidecar else { return Ok(()) };
+        let text = format!("{line}\n");
+        file.write_all(text.as_bytes()).map_err(|error| cannot("write", path, &error))
+    }
+
+    /// A new file of PCM.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub(crate) fn pcm(&mut self, facts: &Facts, part: Option<u32>, spec: Spec) -> Result<PcmFile, Failure> {
+        let kind = self.pcm_kind();
+        let (file, path) = self.naming.create(facts, part, kind.extension())?;
+        let made = match kind {
+            Kind::Flac => FlacFile::create(file, path.clone(), spec).map(|file| PcmFile::Flac(Box::new(file))),
+            _ => WavFile::create(file, path.clone(), spec, self.large).map(PcmFile::Wav),
+        };
+        made.map_err(|error| cannot("write", &path, &error))
+    }
+
+    /// A new Ogg file.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub(crate) fn ogg(&self, facts: &Facts, part: Option<u32>) -> Result<(File, PathBuf), Failure> {
+        self.naming.create(facts, part, Kind::Opus.extension())
+    }
+
+    /// Has what was written to these files forced to the disk, without waiting for it.
+    pub(crate) fn sync(&self, files: Vec<Arc<File>>) {
+        self.disk.sync(files);
+    }
+}
+
+/// Forces files to the disk beside the main loop: a disk may take its time, the pipe may not.
+struct Disk {
+    to: Option<SyncSender<Vec<Arc<File>>>>,
+}
+
+impl Disk {
+    fn new() -> Self {
+        let (to, from) = sync_channel::<Vec<Arc<File>>>(1);
+        let thread = thread::Builder::new().name("disk".to_owned()).spawn(move || {
+            for files in from {
+                for file in files {
+                    // What the disk refuses, the next write says too.
+                    let _told_by_the_next_write = file.sync_data();
+                }
+            }
+        });
+        if thread.is_err() {
+            warn("no thread to force files to the disk: after a power cut more than a second may be missing");
+        }
+        Self { to: thread.is_ok().then_some(to) }
+    }
+
+    fn sync(&self, files: Vec<Arc<File>>) {
+        if let Some(to) = &self.to {
+            // While it is still at the last ones, these wait for the next time.
+            let _busy = to.try_send(files);
+        }
+    }
+}
