@@ -1,7 +1,11 @@
-//! Records from stdin.
+//! Records from stdin, or from a file or FIFO by name.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::stdio::stdin;
 use vox_frame::{Cut, EndReason, Item, Kind, Opening, Problem, Raw, Record, Splitter, Stamp, StreamId};
 use vox_sys::{Clock, monotonic_ns, pipe};
@@ -13,8 +17,11 @@ use crate::{Exit, Failure, NoOutput, warn};
 /// How long a stage with a stdin goes on after the first signal, in ns.
 const GRACE_NS: i64 = 1_000_000_000;
 
-/// The stream on stdin.
+/// A stream of records: stdin, or a file or FIFO.
 pub struct Input {
+    /// None for stdin.
+    file: Option<(OwnedFd, String)>,
+    opened: bool,
     splitter: Splitter,
     clock: Clock,
     open: BTreeSet<StreamId>,
@@ -68,7 +75,35 @@ impl Input {
                 "stdin is a terminal: this stage reads a vox stream, as in `vox-capture talk.wav | …` (see --help)",
             ));
         }
-        Ok(Self { splitter: Splitter::new(), clock: Clock::own(), open: BTreeSet::new(), ended: None, broken: None })
+        Ok(Self::new(None))
+    }
+
+    /// A file or FIFO as a stream of records. A FIFO that nobody writes to yet is waited for when it is read.
+    ///
+    /// # Errors
+    /// When it cannot be opened (3).
+    pub fn file(path: &Path) -> Result<Self, Failure> {
+        let name = path.display().to_string();
+        // Without NONBLOCK opening a FIFO would wait for its writer, deaf to signals.
+        let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|error| Failure::input(format_args!("cannot open {name}: {error}")))?;
+        Ok(Self::new(Some((fd, name))))
+    }
+
+    fn new(file: Option<(OwnedFd, String)>) -> Self {
+        let (splitter, clock, open) = (Splitter::new(), Clock::own(), BTreeSet::new());
+        Self { file, opened: false, splitter, clock, open, ended: None, broken: None }
+    }
+
+    /// What to wait on for more, beside other things ([`wait_any`](crate::wait_any)); records that were read already
+    /// come out of [`next`](Self::next) first.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_ref().map_or(stdin(), |(fd, _)| fd.as_fd())
+    }
+
+    /// Its name for people.
+    pub fn name(&self) -> &str {
+        self.file.as_ref().map_or("stdin", |(_, name)| name)
     }
 
     /// Waits for the opening of the stream.
@@ -77,15 +112,19 @@ impl Input {
     /// When stdin is no vox stream (3), or a signal came before it was one (a quiet 0).
     pub fn open(&mut self) -> Result<Opening, Failure> {
         loop {
-            if let Some(cut) = self.splitter.advance()? {
+            let advanced = self.splitter.advance();
+            if let Some(cut) = advanced.map_err(|error| self.failure(error))? {
                 let Item::Opening(opening) = self.splitter.item(cut) else { continue };
-                self.clock = Clock::for_stream(&opening);
+                self.begin(&opening);
                 return Ok(opening);
             }
             match self.fill(None)? {
                 Fill::Bytes => {}
                 Fill::End if signals::stop_requested() => return Err(Failure::quiet(Exit::Done)),
-                Fill::End => self.splitter.finish()?,
+                Fill::End => {
+                    let finished = self.splitter.finish();
+                    finished.map_err(|error| self.failure(error))?;
+                }
                 Fill::Deadline | Fill::Grace => return Err(Failure::quiet(Exit::Done)),
             }
         }
@@ -129,7 +168,7 @@ impl Input {
 
     /// What `raw` holds, or none where it is damaged: the stream then ends as [`Ended::Broken`].
     pub fn parse_failed(&mut self, error: vox_frame::Error) -> Ended {
-        self.broken = Some(error.into());
+        self.broken = Some(self.failure(error));
         self.ended = Some(Ended::Broken);
         Ended::Broken
     }
@@ -157,8 +196,16 @@ impl Input {
         loop {
             match self.splitter.advance() {
                 Ok(Some(cut)) => match self.splitter.item_kind(&cut) {
-                    // A magic in mid-stream only allows a check of the version, which the splitter has made.
-                    None => continue,
+                    // A magic in mid-stream only allows a check of the version, which the splitter has made; the first
+                    // one, where nobody has waited for it, tells of the clock.
+                    None => {
+                        if let Item::Opening(opening) = self.splitter.item(cut)
+                            && !self.opened
+                        {
+                            self.begin(&opening);
+                        }
+                        continue;
+                    }
                     Some(_) => return Ok(Step::Cut(cut)),
                 },
                 Ok(None) => {}
@@ -184,8 +231,22 @@ impl Input {
         }
     }
 
+    fn begin(&mut self, opening: &Opening) {
+        self.clock = Clock::for_stream(opening);
+        self.opened = true;
+    }
+
+    /// What is wrong with the input, under its name.
+    fn failure(&self, error: vox_frame::Error) -> Failure {
+        match (&self.file, &error.problem) {
+            (None, _) => error.into(),
+            (Some((_, name)), Problem::Foreign(_)) => Failure::input(format_args!("{name} is {}", error.problem)),
+            (Some((_, name)), _) => Failure::input(format_args!("{name} is damaged {error}")),
+        }
+    }
+
     fn input_is_ready(&self) -> bool {
-        pipe::wait(&[stdin()], None, Some(0)).is_ok_and(|ready| ready.is_some())
+        pipe::wait(&[self.as_fd()], None, Some(0)).is_ok_and(|ready| ready.is_some())
     }
 
     fn end(&mut self, ended: Ended) -> Ended {
@@ -198,7 +259,7 @@ impl Input {
         if signals::stop_requested() && matches!(error.problem, Problem::Truncated(_)) {
             return self.end(Ended::Stopped);
         }
-        self.broken = Some(error.into());
+        self.broken = Some(self.failure(error));
         self.end(Ended::Broken)
     }
 
@@ -206,15 +267,17 @@ impl Input {
         loop {
             let grace = signals::stop_noticed().map(|noticed| noticed + GRACE_NS);
             let until = [deadline, grace].into_iter().flatten().min();
-            match signals::wait(Some(stdin()), until)? {
-                Wake::Readable(_) => match pipe::read(stdin(), self.splitter.space()) {
+            let Self { file, splitter, .. } = self;
+            let fd = file.as_ref().map_or(stdin(), |(fd, _)| fd.as_fd());
+            match signals::wait(Some(fd), until)? {
+                Wake::Readable(_) => match pipe::read(fd, splitter.space()) {
                     Ok(0) => return Ok(Fill::End),
                     Ok(read) => {
                         self.splitter.commit(read);
                         return Ok(Fill::Bytes);
                     }
-                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(Failure::failed(format_args!("cannot read stdin: {error}"))),
+                    Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
+                    Err(error) => return Err(Failure::failed(format_args!("cannot read {}: {error}", self.name()))),
                 },
                 Wake::Signal => {}
                 Wake::Deadline if grace.is_some_and(|grace| monotonic_ns() >= grace) => return Ok(Fill::Grace),
