@@ -102,8 +102,15 @@ mod tests {
 
     const MS: i64 = 1_000_000;
 
-    const CALM: Status =
-        Status { span_ns: 20 * MS, error_ns: 0, held_up: false, concealed: false, adjusting: false, stretch: true };
+    const CALM: Status = Status {
+        span_ns: 20 * MS,
+        error_ns: 0,
+        target_ns: 16 * MS,
+        held_up: false,
+        concealed: false,
+        adjusting: false,
+        stretch: true,
+    };
 
     fn slot(status: Status) -> i64 {
         match decide(&status) {
