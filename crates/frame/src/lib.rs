@@ -21,8 +21,8 @@ pub use format::{Channels, Codec, Format, RtpOrigin};
 pub use guess::describe_foreign;
 pub use reader::{Cut, Item, Splitter};
 pub use record::{
-    Audio, End, EndReason, Event, Extension, Extensions, Gap, GapReason, Kind, LaterPacket, Raw, Record, StreamId,
-    Times,
+    Audio, End, EndReason, Event, Extension, Extensions, Gap, GapReason, Kind, LaterPacket, MAX_RTP_PAYLOAD, Raw,
+    Record, StreamId, Times,
 };
 pub use sequence::{MediaTime, SequenceNumber, TimestampUnwrapper, Unwrapper};
 pub use time::{Rate, Stamp};

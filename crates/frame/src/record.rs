@@ -306,9 +306,19 @@ pub enum Extension<'a> {
     },
     /// Contributing sources (RFC 3550), 4 bytes each, big endian as in RTP.
     ContributingSources(&'a [u8]),
+    /// What an RTP packet without audio carried, such as a telephone event or comfort noise: a relay sends it on.
+    RtpPayload {
+        /// Its payload type.
+        payload_type: u8,
+        /// The payload.
+        payload: &'a [u8],
+    },
     /// An extension that this version does not know.
     Unknown(u8, &'a [u8]),
 }
+
+/// The longest payload of an [`Extension::RtpPayload`], in bytes.
+pub const MAX_RTP_PAYLOAD: usize = 254;
 
 impl Extension<'_> {
     /// Appends the extension in its wire form: a type byte, a length byte, the value.
@@ -318,6 +328,11 @@ impl Extension<'_> {
                 out.extend_from_slice(&[1, 1, u8::from(voice) << 7 | level.min(127)]);
             }
             Self::ContributingSources(list) => push_tlv(out, 2, list),
+            Self::RtpPayload { payload_type, payload } => {
+                let payload = &payload[..payload.len().min(MAX_RTP_PAYLOAD)];
+                out.extend_from_slice(&[3, payload.len() as u8 + 1, payload_type & 0x7f]);
+                out.extend_from_slice(payload);
+            }
             Self::Unknown(kind, value) => push_tlv(out, kind, value),
         }
     }
@@ -351,6 +366,7 @@ impl<'a> Iterator for Extensions<'a> {
         Some(match (kind, value) {
             (1, &[byte]) => Extension::AudioLevel { voice: byte & 0x80 != 0, level: byte & 0x7f },
             (2, list) if list.len().is_multiple_of(4) => Extension::ContributingSources(list),
+            (3, [payload_type, payload @ ..]) => Extension::RtpPayload { payload_type: payload_type & 0x7f, payload },
             (kind, value) => Extension::Unknown(kind, value),
         })
     }

@@ -42,6 +42,15 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = parse_sources)]
     pub(crate) max_sources: usize,
 
+    /// Let a source move to another address when its own has fallen silent for 0.5 s: a NAT may have changed its mind.
+    /// Otherwise an SSRC belongs to the address that it was first heard from.
+    #[arg(long)]
+    pub(crate) follow: bool,
+
+    /// Hear only the first address that sends a valid stream.
+    #[arg(long, conflicts_with = "follow")]
+    pub(crate) latch: bool,
+
     /// End after so long without a packet: 0 where audio was heard before, else 5 [default: never].
     #[arg(long, value_name = "SECONDS")]
     pub(crate) idle_timeout: Option<Seconds>,

@@ -44,6 +44,8 @@ fn receive(args: &Args) -> Result<(), Failure> {
         max_sources: args.max_sources,
         source_timeout_ns: SOURCE_TIMEOUT_NS,
         max_age_ns: args.max_age.ns(),
+        follow: args.follow,
+        latch: args.latch,
         seed: getrandom::u64().unwrap_or_else(|_| monotonic_ns() as u64),
     };
     let mut stage = Stage { receiver: Receiver::new(config), output, clock, told: BTreeSet::new() };

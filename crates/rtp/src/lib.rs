@@ -5,25 +5,35 @@
 //! numbers are arguments.
 //!
 //! The rules followed: RFC 3550 (RTP; appendix A.1 for the validation of sources), RFC 3551 (static payload types,
-//! talk spurts), RFC 7587 (Opus), RFC 5761 (telling RTCP from RTP), RFC 8866 and RFC 4570 (session descriptions).
+//! talk spurts), RFC 4571 (packets over TCP), RFC 7587 (Opus), RFC 5761 (telling RTCP from RTP), RFC 8866 and RFC 4570
+//! (session descriptions).
 
+mod event;
 mod extension;
+mod framing;
+mod heard;
 mod ntp;
 mod opus;
 mod packet;
 mod payload;
 mod receiver;
+mod reception;
 mod rtcp;
 mod sdp;
 mod sender;
 mod source;
+mod stream;
 
+pub use event::{TELEPHONE_EVENT, TelephoneEvent, code_of, key_of};
 pub use extension::{ExtensionMap, HeaderExtension, HeaderFacts};
+pub use framing::{Deframer, Framing, FramingError, read_streamer_greeting, streamer_greeting};
+pub use heard::Route;
 pub use ntp::NtpTime;
 pub use opus::opus_ticks;
 pub use packet::{Header, MAX_CSRC, Packet, PacketError, write_extended, write_packet, write_padding};
-pub use payload::{PayloadFormat, PayloadMap, PayloadTypeError, static_format};
+pub use payload::{Content, PayloadFormat, PayloadMap, PayloadTypeError, static_format};
 pub use receiver::{Receiver, ReceiverConfig, ReceiverStats};
+pub use reception::Reception;
 pub use rtcp::{Block, Fact, Malformed, read_control, write_control};
 pub use sdp::{AnnouncedStream, Announcement, Description, SdpError, is_source_specific};
 pub use sender::{Piece, Sender};

@@ -6,10 +6,25 @@ use std::collections::BTreeMap;
 
 use vox_frame::{Channels, Codec, Format, Rate};
 
+use crate::event::TELEPHONE_EVENT;
 use crate::opus_ticks;
+
+/// The encoding name of comfort noise (RFC 3389), in lower case.
+const COMFORT_NOISE: &str = "cn";
 
 /// Bytes of the longest encoding name that is kept.
 const MAX_NAME: usize = 64;
+
+/// What the payload of a packet is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// Coded audio.
+    Audio,
+    /// A key of a telephone or the like, beside the audio (RFC 4733).
+    TelephoneEvent,
+    /// The noise of silence: nothing follows until there is something to hear (RFC 3389).
+    ComfortNoise,
+}
 
 /// What the packets of a payload type carry: `opus/48000/2`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +53,20 @@ impl PayloadFormat {
                 Some(Self::new(format.codec.clone(), format.rate, format.channels))
             }
         }
+    }
+
+    /// What the payload is: audio, or something beside it.
+    pub fn content(&self) -> Content {
+        match &self.codec {
+            Codec::Other(name) if name == TELEPHONE_EVENT => Content::TelephoneEvent,
+            Codec::Other(name) if name == COMFORT_NOISE => Content::ComfortNoise,
+            _ => Content::Audio,
+        }
+    }
+
+    /// Telephone events on that clock.
+    pub fn telephone_events(clock: Rate) -> Self {
+        Self::new(Codec::Other(TELEPHONE_EVENT.to_owned()), clock, Channels::MONO)
     }
 
     /// The clock rate of the stream in the pipe: for Opus always 48000 Hz, whatever the wire says.
@@ -77,6 +106,7 @@ pub fn static_format(payload_type: u8) -> Option<PayloadFormat> {
         8 => (Codec::Pcma, 8_000, Channels::MONO),
         10 => (Codec::L16, 44_100, Channels::STEREO),
         11 => (Codec::L16, 44_100, Channels::MONO),
+        13 => (Codec::Other(COMFORT_NOISE.to_owned()), 8_000, Channels::MONO),
         _ => return None,
     };
     Some(PayloadFormat::new(codec, Rate::new(hz)?, channels))
@@ -88,6 +118,7 @@ impl fmt::Display for PayloadFormat {
             Codec::Pcmu => "PCMU",
             Codec::Pcma => "PCMA",
             Codec::L16 => "L16",
+            Codec::Other(name) if name == COMFORT_NOISE => "CN",
             other => other.name(),
         };
         write!(f, "{name}/{}", self.clock.hz())?;
@@ -155,10 +186,10 @@ impl PayloadMap {
         Self { formats: BTreeMap::new(), stereo: 0 }
     }
 
-    /// RFC 3551's static types 0, 8, 10 and 11, and 96 for Opus: what `vox-send` uses where nothing else is said.
+    /// RFC 3551's static types 0, 8, 10, 11 and 13 (comfort noise), and 96 for Opus: what `vox-send` uses where nothing else is said.
     pub fn standard() -> Self {
         let mut map = Self::empty();
-        for number in [0, 8, 10, 11] {
+        for number in [0, 8, 10, 11, 13] {
             if let Some(format) = static_format(number) {
                 map.insert(number, format);
             }
@@ -221,7 +252,10 @@ mod tests {
     fn static_types_are_those_of_rfc_3551() {
         let map = PayloadMap::standard();
         let names: Vec<String> = map.iter().map(|(number, format)| format!("{number}={format}")).collect();
-        assert_eq!(names, ["0=PCMU/8000", "8=PCMA/8000", "10=L16/44100/2", "11=L16/44100", "96=opus/48000/2"]);
+        assert_eq!(
+            names,
+            ["0=PCMU/8000", "8=PCMA/8000", "10=L16/44100/2", "11=L16/44100", "13=CN/8000", "96=opus/48000/2"]
+        );
         assert_eq!(map.get(10).unwrap().static_type(), Some(10));
         assert_eq!(map.get(96).unwrap().static_type(), None);
     }

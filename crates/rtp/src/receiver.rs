@@ -1,33 +1,32 @@
 //! Datagrams in, records out: every source that is heard becomes a stream.
 
 use core::net::SocketAddr;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
-use vox_frame::{
-    Audio, Channels, Codec, End, EndReason, Extension, Format, Gap, GapReason, MediaTime, Rate, Record, RtpOrigin,
-    SequenceNumber, Stamp, StreamId, Times, TimestampUnwrapper, Unwrapper,
-};
+use vox_frame::{Channels, Codec, EndReason, Format, Record, RtpOrigin, Stamp, StreamId};
 
 use crate::extension::{ExtensionMap, HeaderFacts};
+use crate::heard::{Heard, Route};
 use crate::packet::{Packet, PacketError};
-use crate::payload::{PayloadFormat, PayloadMap};
-use crate::source::{Admission, MAX_MISORDER, Source};
-
-/// Packets kept for a source that is not yet known to be one.
-const MAX_HELD: usize = 16;
-
-/// Bytes kept for a source that is not yet known to be one.
-const MAX_HELD_BYTES: usize = 65_536;
-
-/// How far a timestamp may run ahead of the arrivals between two packets in order, in seconds, before it counts as
-/// a jump. Losses, silence and bursts stay far below it.
-const FORWARD_JUMP_S: i64 = 10;
-
-/// How far a timestamp may go back between two packets in order, in seconds, before it counts as a jump.
-const BACKWARD_JUMP_S: i64 = 1;
+use crate::payload::{Content, PayloadFormat, PayloadMap};
+use crate::rtcp::{Block, Fact};
+use crate::source::{Admission, MAX_MISORDER};
+use crate::stream::{Delivery, Jump, Stream};
 
 /// A source that was quiet for so long gives way to a new one when there are too many, in nanoseconds.
 const EVICTABLE_NS: i64 = 5_000_000_000;
+
+/// How long the address that a source was bound to must have been quiet before another may follow it, in nanoseconds.
+const FOLLOW_QUIET_NS: i64 = 500_000_000;
+
+/// How long after a goodbye packets are still those that were under way, in nanoseconds.
+const UNDER_WAY_NS: i64 = 100_000_000;
+
+/// How long after a goodbye a stream ends, in nanoseconds, unless packets go on to come: then it was not the source's.
+const LEAVE_NS: i64 = 500_000_000;
+
+/// Payload types that are counted one by one when nobody knows what they mean.
+const MAX_UNKNOWN: usize = 128;
 
 /// What a [`Receiver`] is told once.
 #[derive(Debug, Clone)]
@@ -42,8 +41,27 @@ pub struct ReceiverConfig {
     pub source_timeout_ns: i64,
     /// Packets older than this when they are read become a gap, in nanoseconds; none to pass on everything.
     pub max_age_ns: Option<i64>,
+    /// Whether a source may move to another address (a NAT that changed its mind) when its own has fallen silent.
+    pub follow: bool,
+    /// Whether the first address that sends a valid stream is the only one heard.
+    pub latch: bool,
     /// Where the ids of streams are drawn from.
     pub seed: u64,
+}
+
+impl Default for ReceiverConfig {
+    fn default() -> Self {
+        Self {
+            map: PayloadMap::standard(),
+            extensions: ExtensionMap::default(),
+            max_sources: 64,
+            source_timeout_ns: 30_000_000_000,
+            max_age_ns: None,
+            follow: false,
+            latch: false,
+            seed: 0,
+        }
+    }
 }
 
 /// Counters since the start.
@@ -61,83 +79,65 @@ pub struct ReceiverStats {
     pub packets_stray: u64,
     /// Datagrams that are no RTP, or whose payload is not of its codec.
     pub packets_malformed: u64,
-    /// RTCP packets: not used yet.
+    /// RTCP packets.
     pub packets_rtcp: u64,
+    /// Facts from RTCP by somebody who does not speak for the source.
+    pub rtcp_refused: u64,
     /// Packets with a payload type that the map does not have.
     pub packets_unknown: u64,
     /// Packets of new sources when there were too many already.
     pub packets_refused: u64,
+    /// Packets with the SSRC of a source from an address that is not its own.
+    pub packets_foreign: u64,
+    /// Our own packets that came back.
+    pub packets_reflected: u64,
+    /// Goodbyes of sources that went on.
+    pub byes_ignored: u64,
+    /// Sources that moved to another address.
+    pub moves: u64,
     /// Streams begun.
     pub streams: u64,
     /// Sources that began anew: their numbers or timestamps jumped.
     pub restarts: u64,
 }
 
-/// Turns datagrams into streams of records, in order of arrival. Sources are keyed by socket and SSRC; see
-/// [`Source`] for which packets belong to one.
+/// A source by the socket that hears it and its SSRC.
+type Key = (u32, u32);
+
+/// Turns datagrams into streams of records, in order of arrival. Sources are keyed by socket and SSRC and bound to the
+/// address that passed probation; see [`Source`](crate::Source) for which packets belong to one.
 #[derive(Debug)]
 pub struct Receiver {
     config: ReceiverConfig,
-    sources: BTreeMap<(u32, u32), Heard>,
+    sources: BTreeMap<Key, Heard>,
+    /// Sources on probation, by address too: nobody's packets spoil another's probation.
+    candidates: BTreeMap<(Key, SocketAddr), Heard>,
+    /// The only address heard, once there is one.
+    latched: Option<SocketAddr>,
+    /// Our own SSRCs.
+    own: BTreeSet<u32>,
     stats: ReceiverStats,
     unknown: BTreeMap<u8, u64>,
     random: u64,
-}
-
-/// Where a datagram came from and when.
-#[derive(Debug, Clone, Copy)]
-struct Delivery {
-    from: SocketAddr,
-    arrived: Stamp,
-    now: Stamp,
-}
-
-#[derive(Debug)]
-struct Heard {
-    sequence: Source,
-    held: VecDeque<Held>,
-    held_bytes: usize,
-    stream: Option<Stream>,
-    last_heard: Stamp,
-}
-
-#[derive(Debug)]
-struct Held {
-    sequence: u16,
-    delivery: Delivery,
-    datagram: Vec<u8>,
-}
-
-#[derive(Debug)]
-struct Stream {
-    id: StreamId,
-    payload: PayloadFormat,
-    sequence: Unwrapper,
-    timestamp: TimestampUnwrapper,
-    /// RTP timestamp and arrival of the last packet in order.
-    last: (u32, Stamp),
-    /// Timestamp of a packet that jumped: one more near it confirms the jump.
-    suspect: Option<u32>,
-    /// Media time at which the stream ends so far.
-    end: MediaTime,
-    stale: Option<Stale>,
-}
-
-/// Packets in a row that were read too late.
-#[derive(Debug, Clone, Copy)]
-struct Stale {
-    sequence: SequenceNumber,
-    timestamp: MediaTime,
-    last: SequenceNumber,
-    end: MediaTime,
-    packets: u32,
+    /// No source times out or leaves before this.
+    wake: Option<Stamp>,
 }
 
 impl Receiver {
     /// A receiver that has heard nothing.
-    pub const fn new(config: ReceiverConfig) -> Self {
+    pub fn new(config: ReceiverConfig) -> Self {
         let random = config.seed;
-        Self { config, sources: BTreeMap::new(), stats: NO_STATS, unknown: BTreeMap::new(), random }
+        Self {
+            config,
+            sources: BTreeMap::new(),
+            candidates: BTreeMap::new(),
+            latched: None,
+            own: BTreeSet::new(),
+            stats: ReceiverStats::default(),
+            unknown: BTreeMap::new(),
+            random,
+            wake: None,
+        }
     }
 
     /// Counters since the start.
@@ -152,7 +152,22 @@ impl Receiver {
 
     /// How many sources are known, those on probation included.
     pub fn sources(&self) -> usize {
-        self.sources.len()
+        self.sources.len() + self.candidates.len()
+    }
+
+    /// Says that an SSRC is our own: its packets are reflections.
+    pub fn add_own(&mut self, ssrc: u32) {
+        self.own.insert(ssrc);
+    }
+
+    /// An SSRC is no longer our own.
+    pub fn remove_own(&mut self, ssrc: u32) {
+        self.own.remove(&ssrc);
+    }
+
+    /// The only address heard, where the first one is and has come.
+    pub const fn latched(&self) -> Option<SocketAddr> {
+        self.latched
     }
 
     /// Takes a datagram that `socket` received from `from` at `arrived` and that is read at `now`; hands the records
@@ -180,39 +195,112 @@ impl Receiver {
                 return Ok(());
             }
         };
-        let key = (socket, packet.header.ssrc);
-        if !self.is_wanted(key, &packet) || !self.make_room(now, key, out)? {
+        if self.own.contains(&packet.header.ssrc) {
+            self.stats.packets_reflected += 1;
             return Ok(());
         }
-        let delivery = Delivery { from, arrived, now };
-        let heard = self.sources.entry(key).or_insert_with(|| Heard::new(packet.header.sequence, arrived));
-        heard.last_heard = heard.last_heard.max(arrived);
-        match heard.sequence.handle(packet.header.sequence) {
-            Admission::Held => self.hold(key, &packet, delivery, datagram),
-            Admission::Confirmed => {
-                self.release_held(key, packet.header.sequence, out)?;
-                self.pass_on(key, &packet, delivery, out)?;
+        if self.latched.is_some_and(|latched| latched != from) {
+            self.stats.packets_foreign += 1;
+            return Ok(());
+        }
+        let key = (socket, packet.header.ssrc);
+        let delivery = Delivery { arrived, now };
+        let bound = self.sources.get(&key).map(|heard| heard.from);
+        if !self.is_wanted(&packet, bound == Some(from)) {
+            return Ok(());
+        }
+        match bound {
+            Some(bound) if bound == from => self.admit(key, &packet, delivery, datagram, out),
+            Some(_) if !self.config.follow => {
+                self.stats.packets_foreign += 1;
+                Ok(())
             }
-            Admission::InOrder => self.pass_on_in_order(key, &packet, delivery, datagram, out)?,
-            Admission::Misordered => {
-                self.stats.packets_misordered += 1;
-                self.pass_on(key, &packet, delivery, out)?;
+            _ => self.probe(key, from, &packet, delivery, datagram, out),
+        }
+    }
+
+    /// Takes what RTCP says of sources, from `from` by `route`.
+    ///
+    /// # Errors
+    /// Only those of `out`. What nobody may say is counted.
+    pub fn handle_control(
+        &mut self,
+        now: Stamp,
+        socket: u32,
+        route: Route,
+        arrived: Stamp,
+        bytes: usize,
+        facts: &[Fact],
+    ) {
+        self.stats.packets_rtcp += 1;
+        let mut counted = false;
+        for fact in facts {
+            let ssrc = match fact {
+                Fact::Sent { ssrc, .. } | Fact::Name { ssrc, .. } | Fact::Bye(ssrc) | Fact::Present(ssrc) => *ssrc,
+                _ => continue,
+            };
+            if self.own.contains(&ssrc) {
+                self.stats.packets_reflected += 1;
+                continue;
             }
-            Admission::Restarted => {
-                self.restart(key, out)?;
-                self.release_held(key, packet.header.sequence, out)?;
-                self.pass_on(key, &packet, delivery, out)?;
+            let follow = self.config.follow;
+            let Some(heard) = self.sources.get_mut(&(socket, ssrc)) else { continue };
+            // The first port that speaks for the source is the one that does, on the address of its packets.
+            let known = heard.control.is_none_or(|known| known == route || follow);
+            if heard.from.ip() != route.to.ip() || !known {
+                self.stats.rtcp_refused += 1;
+                continue;
+            }
+            heard.control = Some(route);
+            heard.last_heard = heard.last_heard.max(arrived);
+            if !core::mem::replace(&mut counted, true) {
+                heard.bytes_in += bytes as u64;
+            }
+            match fact {
+                Fact::Sent { ntp, rtp, .. } => heard.handle_report(*ntp, *rtp, arrived),
+                Fact::Name { cname, .. } => heard.cname = Some(cname.clone()),
+                Fact::Bye(_) => {
+                    heard.leaving.get_or_insert(now);
+                    self.wake = Some(self.wake.map_or_else(|| now.plus(LEAVE_NS), |wake| wake.min(now.plus(LEAVE_NS))));
+                }
+                _ => {}
             }
         }
-        Ok(())
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) has something to do next.
-    pub fn next_deadline(&self) -> Option<Stamp> {
-        self.sources.values().map(|heard| heard.last_heard.plus(self.config.source_timeout_ns)).min()
+    /// The reports on every source that something came of since the last, with the way that they go back where the
+    /// source has said one, at most `budget` bytes of answer for each.
+    pub fn reports(&mut self, now: Stamp) -> Vec<(Option<Route>, Block)> {
+        let mut reports = Vec::new();
+        for (&(_, ssrc), heard) in &mut self.sources {
+            if let Some(block) = heard.block(ssrc, now) {
+                reports.push((heard.control, block));
+            }
+        }
+        reports
     }
 
-    /// Ends the streams of sources that have been quiet for too long.
+    /// Whether `bytes` may go back by that way: never more than came from there, so that nobody uses us to flood
+    /// another.
+    pub fn may_answer(&mut self, route: Route, bytes: usize) -> bool {
+        let bytes = bytes as u64;
+        let mut sources = self.sources.values_mut().filter(|heard| heard.control == Some(route));
+        let Some(heard) = sources.find(|heard| heard.bytes_out + bytes <= heard.bytes_in) else { return false };
+        heard.bytes_out += bytes;
+        true
+    }
+
+    /// The lasting names of sources that have told one.
+    pub fn names(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.sources.iter().filter_map(|(&(_, ssrc), heard)| Some((ssrc, heard.cname.as_deref()?)))
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do next, at the earliest.
+    pub const fn next_deadline(&self) -> Option<Stamp> {
+        self.wake
+    }
+
+    /// Ends the streams of sources that have been quiet for too long or have left.
     ///
     /// # Errors
     /// Only those of `out`.
@@ -221,16 +309,30 @@ impl Receiver {
         now: Stamp,
         out: &mut impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
+        if self.wake.is_none_or(|wake| now < wake) {
+            return Ok(());
+        }
         let timeout = self.config.source_timeout_ns;
-        let quiet: Vec<_> = self
+        let stats = &mut self.stats;
+        self.candidates.retain(|_, heard| {
+            let stays = now.since(heard.last_heard) < timeout;
+            stats.packets_stray += if stays { 0 } else { heard.drop_held() };
+            stays
+        });
+        let leaves = |heard: &Heard| heard.leaving.is_some_and(|left| now.since(left) >= LEAVE_NS);
+        let gone: Vec<(Key, EndReason)> = self
             .sources
             .iter()
-            .filter(|(_, heard)| now.since(heard.last_heard) >= timeout)
-            .map(|(&key, _)| key)
+            .filter_map(|(&key, heard)| match heard {
+                heard if leaves(heard) => Some((key, EndReason::Bye)),
+                heard if now.since(heard.last_heard) >= timeout => Some((key, EndReason::Timeout)),
+                _ => None,
+            })
             .collect();
-        for key in quiet {
-            self.forget(key, EndReason::Timeout, out)?;
+        for (key, reason) in gone {
+            self.forget(key, reason, out)?;
         }
+        self.wake = self.earliest();
         Ok(())
     }
 
@@ -243,23 +345,36 @@ impl Receiver {
         reason: &EndReason,
         out: &mut impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.candidates.clear();
         while let Some((&key, _)) = self.sources.first_key_value() {
             self.forget(key, reason.clone(), out)?;
         }
         Ok(())
     }
 
+    fn earliest(&self) -> Option<Stamp> {
+        let timeout = self.config.source_timeout_ns;
+        let heard = self.sources.values().chain(self.candidates.values());
+        heard
+            .map(|heard| {
+                let quiet = heard.last_heard.plus(timeout);
+                heard.leaving.map_or(quiet, |left| quiet.min(left.plus(LEAVE_NS)))
+            })
+            .min()
+    }
+
     /// Whether the packet can be of use: a payload type that is known, or a source that is (its number counts).
-    fn is_wanted(&mut self, key: (u32, u32), packet: &Packet<'_>) -> bool {
-        let valid = self.sources.get(&key).is_some_and(|heard| heard.stream.is_some());
+    fn is_wanted(&mut self, packet: &Packet<'_>, bound: bool) -> bool {
         let Some(format) = self.config.map.get(packet.header.payload_type) else {
             self.stats.packets_unknown += 1;
-            *self.unknown.entry(packet.header.payload_type).or_default() += 1;
-            return valid;
+            if self.unknown.len() < MAX_UNKNOWN {
+                *self.unknown.entry(packet.header.payload_type).or_default() += 1;
+            }
+            return bound;
         };
         if packet.payload.is_empty() {
             // Padding can tell nothing about a codec, so it begins no stream.
-            return valid;
+            return bound;
         }
         let good = format.measure(packet.payload).is_some();
         if !good {
@@ -268,23 +383,116 @@ impl Receiver {
         good
     }
 
-    /// Makes sure that the source may be known; false where there are too many.
+    /// A packet of an address that does not speak for the source, or of a source that nobody speaks for yet.
+    fn probe<E>(
+        &mut self,
+        key: Key,
+        from: SocketAddr,
+        packet: &Packet<'_>,
+        delivery: Delivery,
+        datagram: &[u8],
+        out: &mut impl FnMut(Record<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if !self.make_room(delivery.now, (key, from), out)? {
+            return Ok(());
+        }
+        let new = || Heard::new(from, packet.header.sequence, delivery.arrived);
+        let candidate = self.candidates.entry((key, from)).or_insert_with(new);
+        candidate.last_heard = candidate.last_heard.max(delivery.arrived);
+        candidate.bytes_in += datagram.len() as u64;
+        if candidate.sequence.handle(packet.header.sequence) != Admission::Confirmed {
+            self.stats.packets_stray += candidate.hold(packet, delivery, datagram);
+            let timeout = delivery.arrived.plus(self.config.source_timeout_ns);
+            self.wake = Some(self.wake.map_or(timeout, |wake| wake.min(timeout)));
+            return Ok(());
+        }
+        let Some(mut candidate) = self.candidates.remove(&(key, from)) else { return Ok(()) };
+        if let Some(heard) = self.sources.get_mut(&key) {
+            if delivery.now.since(heard.last_heard) < FOLLOW_QUIET_NS {
+                self.stats.packets_foreign += 1 + candidate.drop_held();
+                return Ok(());
+            }
+            self.stats.moves += 1;
+            (heard.from, heard.control) = (from, None);
+            (heard.bytes_in, heard.bytes_out) = (candidate.bytes_in, 0);
+            for held in candidate.take_held() {
+                if let Ok(packet) = Packet::parse(&held.datagram) {
+                    self.admit(key, &packet, held.delivery, &held.datagram, out)?;
+                }
+            }
+            return self.admit(key, packet, delivery, datagram, out);
+        }
+        if self.config.latch {
+            self.latched = Some(from);
+        }
+        self.drop_rivals(key);
+        self.sources.insert(key, candidate);
+        self.release_held(key, packet.header.sequence, out)?;
+        self.pass_on(key, packet, delivery, out)
+    }
+
+    /// Others that claimed to be the source are not; where only one address is heard, no other is anything.
+    fn drop_rivals(&mut self, key: Key) {
+        let (latched, stats) = (self.latched, &mut self.stats);
+        self.candidates.retain(|(theirs, from), heard| {
+            let stays = *theirs != key && latched.is_none_or(|latched| latched == *from);
+            stats.packets_foreign += if stays { 0 } else { heard.drop_held() };
+            stays
+        });
+    }
+
+    /// A packet of a source from its own address.
+    fn admit<E>(
+        &mut self,
+        key: Key,
+        packet: &Packet<'_>,
+        delivery: Delivery,
+        datagram: &[u8],
+        out: &mut impl FnMut(Record<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(heard) = self.sources.get_mut(&key) else { return Ok(()) };
+        heard.last_heard = heard.last_heard.max(delivery.arrived);
+        heard.bytes_in += datagram.len() as u64;
+        if heard.leaving.is_some_and(|left| delivery.arrived.since(left) > UNDER_WAY_NS) {
+            heard.leaving = None;
+            self.stats.byes_ignored += 1;
+        }
+        match heard.sequence.handle(packet.header.sequence) {
+            Admission::Held => {
+                self.stats.packets_stray += heard.hold(packet, delivery, datagram);
+                Ok(())
+            }
+            Admission::InOrder | Admission::Confirmed => self.pass_on_in_order(key, packet, delivery, datagram, out),
+            Admission::Misordered => {
+                self.stats.packets_misordered += 1;
+                self.pass_on(key, packet, delivery, out)
+            }
+            Admission::Restarted => {
+                self.restart(key, out)?;
+                self.release_held(key, packet.header.sequence, out)?;
+                self.pass_on(key, packet, delivery, out)
+            }
+        }
+    }
+
+    /// Makes sure that the candidate may be known; false where there are too many.
     fn make_room<E>(
         &mut self,
         now: Stamp,
-        key: (u32, u32),
+        candidate: (Key, SocketAddr),
         out: &mut impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<bool, E> {
-        if self.sources.contains_key(&key) || self.sources.len() < self.config.max_sources {
+        if self.candidates.contains_key(&candidate) || self.sources() < self.config.max_sources {
             return Ok(true);
         }
-        let on_probation = self.sources.iter().filter(|(_, heard)| heard.stream.is_none());
+        let oldest = self.candidates.iter().min_by_key(|(_, heard)| heard.last_heard).map(|(&key, _)| key);
+        if let Some(oldest) = oldest {
+            let dropped = self.candidates.remove(&oldest).map_or(0, |mut heard| heard.drop_held());
+            self.stats.packets_stray += dropped;
+            return Ok(true);
+        }
         let quiet = self.sources.iter().filter(|(_, heard)| now.since(heard.last_heard) > EVICTABLE_NS);
-        let victim = on_probation
-            .chain(quiet)
-            .min_by_key(|(_, heard)| (heard.stream.is_some(), heard.last_heard))
-            .map(|(&key, _)| key);
-        let Some(victim) = victim else {
+        let Some(victim) = quiet.min_by_key(|(_, heard)| heard.last_heard).map(|(&key, _)| key) else {
             self.stats.packets_refused += 1;
             return Ok(false);
         };
@@ -292,31 +500,15 @@ impl Receiver {
         Ok(true)
     }
 
-    fn hold(&mut self, key: (u32, u32), packet: &Packet<'_>, delivery: Delivery, datagram: &[u8]) {
-        let Some(heard) = self.sources.get_mut(&key) else { return };
-        if heard.stream.is_some() {
-            // One stray packet is kept of a source that is valid; the one before it was nothing.
-            self.stats.packets_stray += heard.drop_held();
-        }
-        while heard.held.len() >= MAX_HELD || heard.held_bytes + datagram.len() > MAX_HELD_BYTES {
-            let Some(oldest) = heard.held.pop_front() else { break };
-            heard.held_bytes -= oldest.datagram.len();
-            self.stats.packets_stray += 1;
-        }
-        heard.held_bytes += datagram.len();
-        heard.held.push_back(Held { sequence: packet.header.sequence, delivery, datagram: datagram.to_vec() });
-    }
-
     /// Passes on the packets held so far that are near `sequence`.
     fn release_held<E>(
         &mut self,
-        key: (u32, u32),
+        key: Key,
         sequence: u16,
         out: &mut impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let Some(heard) = self.sources.get_mut(&key) else { return Ok(()) };
-        heard.held_bytes = 0;
-        for held in core::mem::take(&mut heard.held) {
+        for held in heard.take_held() {
             match Packet::parse(&held.datagram) {
                 Ok(packet) if sequence.wrapping_sub(held.sequence) <= MAX_MISORDER => {
                     self.pass_on(key, &packet, held.delivery, out)?;
@@ -330,22 +522,18 @@ impl Receiver {
     /// A packet whose number is in order: its timestamp may still have jumped.
     fn pass_on_in_order<E>(
         &mut self,
-        key: (u32, u32),
+        key: Key,
         packet: &Packet<'_>,
         delivery: Delivery,
         datagram: &[u8],
         out: &mut impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
+        let Some(heard) = self.sources.get_mut(&key) else { return Ok(()) };
         let timestamp = packet.header.timestamp;
-        let stream = self.sources.get_mut(&key).and_then(|heard| heard.stream.as_mut());
-        match stream.map_or(Jump::None, |stream| stream.jump(timestamp, delivery.arrived)) {
-            Jump::None => {
-                if let Some(heard) = self.sources.get_mut(&key) {
-                    self.stats.packets_stray += heard.drop_held();
-                }
-            }
+        match heard.stream.as_mut().map_or(Jump::None, |stream| stream.jump(timestamp, delivery.arrived)) {
+            Jump::None => self.stats.packets_stray += heard.drop_held(),
             Jump::Suspected => {
-                self.hold(key, packet, delivery, datagram);
+                self.stats.packets_stray += heard.hold(packet, delivery, datagram);
                 return Ok(());
             }
             Jump::Confirmed => {
@@ -357,15 +545,17 @@ impl Receiver {
     }
 
     /// Ends the source's stream: its next packet begins a new one.
-    fn restart<E>(&mut self, key: (u32, u32), out: &mut impl FnMut(Record<'_>) -> Result<(), E>) -> Result<(), E> {
+    fn restart<E>(&mut self, key: Key, out: &mut impl FnMut(Record<'_>) -> Result<(), E>) -> Result<(), E> {
         self.stats.restarts += 1;
-        let stream = self.sources.get_mut(&key).and_then(|heard| heard.stream.take());
+        let Some(heard) = self.sources.get_mut(&key) else { return Ok(()) };
+        heard.restart();
+        let stream = heard.stream.take();
         stream.map_or(Ok(()), |stream| stream.end(EndReason::Other("restarted".to_owned()), out))
     }
 
     fn forget<E>(
         &mut self,
-        key: (u32, u32),
+        key: Key,
         reason: EndReason,
         out: &mut impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -377,76 +567,70 @@ impl Receiver {
     /// Hands on a packet that belongs to the source.
     fn pass_on<E>(
         &mut self,
-        key: (u32, u32),
+        key: Key,
         packet: &Packet<'_>,
         delivery: Delivery,
         out: &mut impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let format = self.config.map.get(packet.header.payload_type).cloned();
-        let known = self.sources.get(&key).and_then(|heard| heard.stream.as_ref()).map(|stream| stream.payload.clone());
-        let carries_audio = format.is_some() && !packet.payload.is_empty();
-        let payload = match (known, format) {
-            (Some(known), _) if !carries_audio => known,
-            (Some(known), Some(format)) if known == format => known,
-            (known, Some(format)) if carries_audio => {
-                if known.is_some() {
-                    // The sender has changed its codec in mid-stream.
-                    self.restart(key, out)?;
-                }
-                self.begin(key, packet, &format, delivery, out)?;
-                format
+        let format = self.config.map.get(packet.header.payload_type);
+        let content = format.map(PayloadFormat::content);
+        let audible = content == Some(Content::Audio) && !packet.payload.is_empty();
+        let known = self.sources.get(&key).and_then(|heard| heard.stream.as_ref()).map(|stream| &stream.payload);
+        if audible && known != format {
+            let changed = known.is_some();
+            let Some(format) = format.cloned() else { return Ok(()) };
+            if changed {
+                // The sender has changed its codec in mid-stream.
+                self.restart(key, out)?;
             }
-            _ => return Ok(()),
-        };
+            self.begin(key, packet, &format, delivery, out)?;
+        } else if known.is_none() {
+            return Ok(());
+        }
         self.stats.packets_received += 1;
         self.stats.bytes_received += packet.payload.len() as u64;
         let max_age = self.config.max_age_ns;
-        let Some(stream) = self.sources.get_mut(&key).and_then(|heard| heard.stream.as_mut()) else { return Ok(()) };
-        if max_age.is_some_and(|max_age| delivery.now.since(delivery.arrived) > max_age) {
-            self.stats.packets_discarded += 1;
-            stream.discard(packet, &payload, delivery);
-            return Ok(());
-        }
-        let facts = packet.extension.map_or_else(HeaderFacts::default, |(profile, bytes)| {
+        let Some(heard) = self.sources.get_mut(&key) else { return Ok(()) };
+        let Some(clock) = heard.stream.as_ref().map(|stream| stream.payload.clock) else { return Ok(()) };
+        heard.count(packet, clock, delivery.arrived);
+        let mut facts = packet.extension.map_or_else(HeaderFacts::default, |(profile, bytes)| {
             HeaderFacts::read(&self.config.extensions, profile, bytes)
         });
-        stream.write(packet, &payload, carries_audio, delivery, facts, out)
+        if facts.captured.is_none() {
+            let captured = heard.captured(packet.header.timestamp, clock, delivery.arrived);
+            facts.captured = captured.map(crate::NtpTime::of);
+        }
+        let Some(stream) = &mut heard.stream else { return Ok(()) };
+        if max_age.is_some_and(|max_age| delivery.now.since(delivery.arrived) > max_age) {
+            self.stats.packets_discarded += 1;
+            stream.discard(packet);
+            return Ok(());
+        }
+        stream.write(packet, content, delivery, facts, out)
     }
 
     fn begin<E>(
         &mut self,
-        key: (u32, u32),
+        key: Key,
         packet: &Packet<'_>,
         payload: &PayloadFormat,
         delivery: Delivery,
         out: &mut impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let id = StreamId(self.draw());
+        let Some(heard) = self.sources.get_mut(&key) else { return Ok(()) };
         let frame = payload.measure(packet.payload).map_or(0, |(ticks, _)| ticks);
-        let mut channels = coded_channels(payload, packet.payload);
-        if payload.codec == Codec::Opus && self.config.map.is_stereo_expected(packet.header.payload_type) {
-            channels = Channels::STEREO;
-        }
+        let stereo = self.config.map.is_stereo_expected(packet.header.payload_type);
+        let channels = coded_channels(payload, packet.payload, stereo);
         let mut format = Format::new(payload.codec.clone(), payload.rate(), channels, frame);
         format.live = true;
         format.rtp = Some(RtpOrigin {
             ssrc: packet.header.ssrc,
             payload_type: packet.header.payload_type,
-            source: Some(delivery.from.to_string()),
+            source: Some(heard.from.to_string()),
         });
         self.stats.streams += 1;
-        if let Some(heard) = self.sources.get_mut(&key) {
-            heard.stream = Some(Stream {
-                id,
-                payload: payload.clone(),
-                sequence: Unwrapper::default(),
-                timestamp: TimestampUnwrapper::default(),
-                last: (packet.header.timestamp, delivery.arrived),
-                suspect: None,
-                end: MediaTime(0),
-                stale: None,
-            });
-        }
+        heard.stream = Some(Stream::new(id, payload.clone(), packet.header.timestamp, delivery.arrived));
         out(Record::Format(id, format))
     }
 
@@ -460,152 +644,9 @@ impl Receiver {
     }
 }
 
-const NO_STATS: ReceiverStats = ReceiverStats {
-    packets_received: 0,
-    bytes_received: 0,
-    packets_discarded: 0,
-    packets_misordered: 0,
-    packets_stray: 0,
-    packets_malformed: 0,
-    packets_rtcp: 0,
-    packets_unknown: 0,
-    packets_refused: 0,
-    streams: 0,
-    restarts: 0,
-};
-
-/// Channels as coded: Opus is announced as two channels whatever it holds (RFC 7587), its first packet says more.
-fn coded_channels(payload: &PayloadFormat, first: &[u8]) -> Channels {
-    let stereo = first.first().is_some_and(|toc| toc & 4 != 0);
+/// Channels as coded: Opus is announced as two channels whatever it holds (RFC 7587), its sender or its first packet
+/// says more.
+fn coded_channels(payload: &PayloadFormat, first: &[u8], announced: bool) -> Channels {
+    let stereo = announced || first.first().is_some_and(|toc| toc & 4 != 0);
     if payload.codec == Codec::Opus && !stereo { Channels::MONO } else { payload.channels }
-}
-
-impl Heard {
-    const fn new(sequence: u16, arrived: Stamp) -> Self {
-        Self {
-            sequence: Source::new(sequence),
-            held: VecDeque::new(),
-            held_bytes: 0,
-            stream: None,
-            last_heard: arrived,
-        }
-    }
-
-    /// Drops what is held; returns how many packets that were.
-    fn drop_held(&mut self) -> u64 {
-        let dropped = self.held.len() as u64;
-        self.held.clear();
-        self.held_bytes = 0;
-        dropped
-    }
-}
-
-enum Jump {
-    None,
-    Suspected,
-    Confirmed,
-}
-
-impl Stream {
-    /// Whether the timestamp of a packet in order lies where the arrivals do not explain it.
-    fn jump(&mut self, timestamp: u32, arrived: Stamp) -> Jump {
-        let second = i64::from(self.payload.clock.hz());
-        let is_far = |from: u32, elapsed: i64| {
-            let step = i64::from(timestamp.wrapping_sub(from) as i32);
-            step < -BACKWARD_JUMP_S * second || step > elapsed.saturating_add(FORWARD_JUMP_S * second)
-        };
-        let elapsed = ticks(self.payload.clock, arrived.since(self.last.1));
-        if !is_far(self.last.0, elapsed) {
-            self.suspect = None;
-            self.last = (timestamp, arrived);
-            return Jump::None;
-        }
-        match self.suspect.replace(timestamp) {
-            Some(suspect) if !is_far(suspect, 0) => Jump::Confirmed,
-            _ => Jump::Suspected,
-        }
-    }
-
-    fn place(&mut self, packet: &Packet<'_>, payload: &PayloadFormat) -> (SequenceNumber, MediaTime, u32, usize) {
-        let sequence = self.sequence.extend(packet.header.sequence);
-        let timestamp = MediaTime(self.timestamp.extend(packet.header.timestamp).0 * payload.scale());
-        let (duration, bytes) = payload.measure(packet.payload).unwrap_or((0, 0));
-        self.end = self.end.max(timestamp.plus(u64::from(duration)));
-        (sequence, timestamp, duration, bytes)
-    }
-
-    fn discard(&mut self, packet: &Packet<'_>, payload: &PayloadFormat, _delivery: Delivery) {
-        let (sequence, timestamp, duration, _) = self.place(packet, payload);
-        let end = timestamp.plus(u64::from(duration));
-        let stale = self.stale.get_or_insert(Stale { sequence, timestamp, last: sequence, end, packets: 0 });
-        stale.packets = stale.packets.saturating_add(1);
-        stale.last = stale.last.max(sequence);
-        stale.end = stale.end.max(end);
-    }
-
-    fn write<E>(
-        &mut self,
-        packet: &Packet<'_>,
-        payload: &PayloadFormat,
-        carries_audio: bool,
-        delivery: Delivery,
-        facts: HeaderFacts,
-        out: &mut impl FnMut(Record<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let (sequence, timestamp, duration, bytes) = self.place(packet, payload);
-        if let Some(stale) = self.stale.take() {
-            // Up to the packet that follows, so that what was lost in between is in the gap too.
-            let end = if sequence > stale.last { timestamp.max(stale.end) } else { stale.end };
-            out(Record::Gap(stale.gap(self.id, end)))?;
-        }
-        let mut extensions = Vec::new();
-        if !packet.csrc.is_empty() {
-            Extension::ContributingSources(packet.csrc).write(&mut extensions);
-        }
-        if let Some((voice, level)) = facts.level {
-            Extension::AudioLevel { voice, level }.write(&mut extensions);
-        }
-        out(Record::Audio(Audio {
-            id: self.id,
-            sequence,
-            timestamp,
-            duration: if carries_audio { duration } else { 0 },
-            marker: packet.header.marker,
-            recovered: false,
-            padding: !carries_audio,
-            times: Times { captured: facts.captured(delivery.arrived), arrived: Some(delivery.arrived), due: None },
-            slot: None,
-            extensions: &extensions,
-            payload: if carries_audio { &packet.payload[..bytes] } else { &[] },
-        }))
-    }
-
-    fn end<E>(self, reason: EndReason, out: &mut impl FnMut(Record<'_>) -> Result<(), E>) -> Result<(), E> {
-        if let Some(stale) = self.stale {
-            out(Record::Gap(stale.gap(self.id, stale.end)))?;
-        }
-        out(Record::End(End { id: self.id, timestamp: self.end, times: Times::default(), reason }))
-    }
-}
-
-impl Stale {
-    fn gap(self, id: StreamId, end: MediaTime) -> Gap<'static> {
-        Gap {
-            id,
-            sequence: self.sequence,
-            timestamp: self.timestamp,
-            duration: end.since(self.timestamp),
-            packets: self.packets,
-            reason: GapReason::Overrun,
-            times: Times::default(),
-            slot: None,
-            later: None,
-        }
-    }
-}
-
-/// Ticks in `ns`, negative ones included.
-fn ticks(rate: Rate, ns: i64) -> i64 {
-    let ticks = i128::from(ns) * i128::from(rate.hz()) / 1_000_000_000;
-    i64::try_from(ticks).unwrap_or(if ns < 0 { i64::MIN } else { i64::MAX })
 }
