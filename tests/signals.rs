@@ -64,9 +64,12 @@ fn ctrl_c_ends_every_pipeline_of_the_readme() {
     let gain = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/gain.py");
     let pipelines = [
         format!("vox-recv :{relay} | vox-send 127.0.0.1:{left} 127.0.0.1:{right}"),
-        format!("vox-recv :{transcoder} | vox-jitter | vox-decode | vox-encode pcmu | vox-send 127.0.0.1:{left}"),
+        format!(
+            "vox-recv :{transcoder} | vox-jitter | vox-decode --rate 8000 --channels 1 | vox-encode pcmu | \
+             vox-send 127.0.0.1:{left}"
+        ),
         format!("vox-recv :{tape} | tee -i session.vox | vox-jitter | vox-play take.wav"),
-        format!("{{ vox-recv :{left} --map 97=pcmu/48000 & vox-recv :{right}; }} | vox-jitter | vox-play both.wav"),
+        format!("{{ vox-recv :{left} & vox-recv :{right}; }} | vox-jitter | vox-play both.wav"),
         format!("vox-capture tone:440 | python3 {gain} -6 | vox-play null"),
         format!(
             "vox-capture talk.wav | vox-encode opus | vox-send --sdp talk.sdp 127.0.0.1:{relay} 127.0.0.1:{transcoder} \
@@ -100,7 +103,8 @@ fn ctrl_c_typed_at_a_terminal_ends_a_call() {
     need(&["script"]);
     let scratch = Scratch::new("int-terminal");
     // The trap is for the shell between terminal and stages: some shells wait for their children on Ctrl-C, others die.
-    let call = "trap : INT; vox-capture tone:440 | vox-encode opus | vox-decode | vox-play heard.wav 2>said; echo $? >code";
+    let call =
+        "trap : INT; vox-capture tone:440 | vox-encode opus | vox-decode | vox-play heard.wav 2>said; echo $? >code";
     let terminal = scratch.spawn(&format!("mkfifo keys; script -qec '{call}' /dev/null <keys >/dev/null"));
     let mut keys = None;
     assert!(await_until(START, || {

@@ -145,8 +145,8 @@ impl StreamDecoder {
         self.work = work;
     }
 
-    /// Appends what stands in for a gap, exactly as long; of a gap longer than a minute at most a minute at a time:
-    /// call it again with the rest ([`MAX_AT_ONCE_S`](Self::MAX_AT_ONCE_S)).
+    /// Appends what stands in for a gap, exactly as long; of one longer than
+    /// [`MAX_AT_ONCE_S`](Self::MAX_AT_ONCE_S) only so much: the rest is silence.
     pub fn gap(&mut self, gap: &Gap<'_>, out: &mut Vec<f32>) {
         self.first.get_or_insert(gap.timestamp);
         let mut work = std::mem::take(&mut self.work);
@@ -163,7 +163,7 @@ impl StreamDecoder {
     }
 
     /// The most of a gap that one call makes, in seconds.
-    pub const MAX_AT_ONCE_S: u64 = 60;
+    pub const MAX_AT_ONCE_S: u64 = 1;
 
     /// Appends what was held back, cut where the stream ends.
     pub fn end(&mut self, end: &End, out: &mut Vec<f32>) {

@@ -59,9 +59,11 @@ impl OpusStreamEncoder {
     /// # Errors
     /// Where libopus refuses a setting.
     pub fn new(input: &Format, settings: &OpusSettings, frame_ns: i64) -> Result<Self, Error> {
-        let channels = if input.channels.count() == 1 { Channels::MONO } else { Channels::STEREO };
-        let own = opus::sample_rate(input.rate);
-        let rate = if own.is_some() { input.rate } else { Rate::HZ_48000 };
+        let most = if input.channels.count() == 1 { Channels::MONO } else { Channels::STEREO };
+        let channels = settings.channels.unwrap_or(most);
+        let wanted = settings.rate.unwrap_or(input.rate);
+        let own = opus::sample_rate(wanted);
+        let rate = if own.is_some() { wanted } else { Rate::HZ_48000 };
         let mut encoder = opus::encoder(own.unwrap_or(audiopus::SampleRate::Hz48000), channels, settings)?;
         if input.codec == Codec::PcmS16 {
             // Else the encoder takes the rounding of 16-bit samples for sound and spends bits and time on its bandwidth.
@@ -74,7 +76,7 @@ impl OpusStreamEncoder {
             rate,
             channels,
             remix: Remix::new(input.channels, channels),
-            resampler: own.is_none().then(|| Resampler::new(input.rate, rate, channels)),
+            resampler: (rate != input.rate).then(|| Resampler::new(input.rate, rate, channels)),
             frame: usize::try_from(rate.ticks(frame_ns)).unwrap_or(960),
             lookahead: u64::from(lookahead),
             pending: Vec::new(),
@@ -86,7 +88,7 @@ impl OpusStreamEncoder {
         })
     }
 
-    /// The rate at which it encodes: the input's, or 48 kHz where Opus does not take that.
+    /// The rate at which it encodes: as asked for, else the input's, or 48 kHz where Opus does not take that.
     pub const fn rate(&self) -> Rate {
         self.rate
     }

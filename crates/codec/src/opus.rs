@@ -24,6 +24,10 @@ pub enum Application {
 /// How to encode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpusSettings {
+    /// The rate to encode at, one that Opus takes; none takes the input's, or 48 kHz.
+    pub rate: Option<Rate>,
+    /// Channels to encode, one or two; none takes the input's, at most two.
+    pub channels: Option<Channels>,
     /// Bits a second; none leaves it to the library.
     pub bitrate: Option<u32>,
     /// 0 to 10.
@@ -43,6 +47,8 @@ pub struct OpusSettings {
 impl Default for OpusSettings {
     fn default() -> Self {
         Self {
+            rate: None,
+            channels: None,
             bitrate: None,
             complexity: 10,
             fec: false,

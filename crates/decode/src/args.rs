@@ -1,27 +1,39 @@
 //! What a person may ask for.
 
 use clap::{ArgAction, Parser, ValueEnum};
+use vox_cli::value::RateHz;
 use vox_codec::DecoderOptions;
-use vox_frame::Codec;
+use vox_frame::{Channels, Codec};
+
+use crate::lane::Wanted;
 
 /// Decodes the streams of a pipe to PCM.
 ///
 /// Every Audio and every Gap becomes as many samples as its media duration says: what is missing is concealed, from the
-/// packet behind it where the Gap carries one that holds a copy. Streams of a codec that it does not know pass
-/// untouched.
+/// packet behind it where the Gap carries one that holds a copy; what is missing beyond 10 s at a time stays a Gap.
+/// Streams of a codec that it does not know pass untouched.
 #[derive(Debug, Parser)]
 #[command(
     version,
     name = "vox-decode",
     after_help = "\
 Examples:
-  vox-recv 0.0.0.0:5004 | vox-jitter | vox-decode | vox-encode pcmu | vox-send host:5004    a transcoder
+  vox-recv 0.0.0.0:5004 | vox-jitter | vox-decode --rate 8000 --channels 1 | vox-encode pcmu | vox-send host:5004
+                                                                   a transcoder to what every telephone takes
   vox-decode --f32 <talk.vox | vox-play talk.wav"
 )]
 pub(crate) struct Args {
     /// Write 32-bit float samples instead of 16-bit ones.
     #[arg(long)]
     pub(crate) f32: bool,
+
+    /// Resample to that rate in Hz, 5000 to 192000. Default: the stream's (Opus: 48000).
+    #[arg(long, value_name = "HZ")]
+    pub(crate) rate: Option<RateHz>,
+
+    /// Mix to that many channels, 1 to 8. Default: the stream's.
+    #[arg(long, value_name = "N", value_parser = parse_channels)]
+    pub(crate) channels: Option<Channels>,
 
     /// Conceal what is missing; off leaves silence.
     #[arg(long, value_name = "on|off", default_value = "on")]
@@ -45,9 +57,10 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// What the samples are written as.
-    pub(crate) const fn codec(&self) -> Codec {
-        if self.f32 { Codec::PcmF32 } else { Codec::PcmS16 }
+    /// What the samples shall be.
+    pub(crate) fn wanted(&self) -> Wanted {
+        let codec = if self.f32 { Codec::PcmF32 } else { Codec::PcmS16 };
+        Wanted { codec, rate: self.rate.map(|rate| rate.0), channels: self.channels }
     }
 
     /// How gaps are filled.
@@ -59,6 +72,11 @@ impl Args {
             hold_due: false,
         }
     }
+}
+
+fn parse_channels(text: &str) -> Result<Channels, String> {
+    let count = text.parse().ok().filter(|count| (1..=8).contains(count));
+    count.and_then(Channels::new).ok_or_else(|| "1 to 8 channels".to_owned())
 }
 
 /// On or off.

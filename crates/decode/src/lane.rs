@@ -2,8 +2,9 @@
 
 use vox_cli::{Failure, Output, stop_requested};
 use vox_codec::{DecoderOptions, StreamDecoder, linear};
+use vox_dsp::{Reshape, Reshaped};
 use vox_frame::{
-    Audio, Codec, End, Format, Gap, GapReason, LaterPacket, MAX_AUDIO_HEADER, MAX_WRITE, MediaTime, Rate,
+    Audio, Channels, Codec, End, Format, Gap, GapReason, LaterPacket, MAX_AUDIO_HEADER, MAX_WRITE, MediaTime, Rate,
     SequenceNumber, StreamId, Times,
 };
 
@@ -16,6 +17,20 @@ const CONCEALED_NS: i64 = 500_000_000;
 
 /// The longest hole between two records that is filled as a gap, in ns; behind a longer one the stream begins anew.
 const MAX_HOLE_NS: i64 = 10_000_000_000;
+
+/// How much of a gap becomes samples, in ns; the rest of a longer one stays a gap.
+const MAX_GAP_NS: i64 = 10_000_000_000;
+
+/// What the samples shall be; what is not set stays as the stream is.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// PCM, 16-bit or float.
+    pub(crate) codec: Codec,
+    /// Samples a second.
+    pub(crate) rate: Option<Rate>,
+    /// Channels.
+    pub(crate) channels: Option<Channels>,
+}
 
 /// A stream that is decoded.
 pub(crate) struct Lane {
@@ -35,6 +50,9 @@ pub(crate) struct Lane {
     position: MediaTime,
     damaged_before: u64,
     samples: Vec<f32>,
+    /// To another rate or other channels, where that was asked for.
+    shape: Option<Reshape>,
+    shaped: Vec<f32>,
     bytes: Vec<u8>,
 }
 
@@ -50,20 +68,22 @@ struct Source<'a> {
 }
 
 impl Lane {
-    /// A stream of that format, to samples of `codec` (PCM, 16-bit or float).
+    /// A stream of that format, to samples as `wanted`.
     pub(crate) fn new(
         id: StreamId,
         format: &Format,
         decoder: StreamDecoder,
         options: DecoderOptions,
-        codec: Codec,
+        wanted: &Wanted,
     ) -> Self {
         let (rate, channels) = (decoder.rate(), decoder.channels().count());
-        let tick = codec.sample_bytes().unwrap_or(4) * channels;
+        let to = (wanted.rate.unwrap_or(rate), wanted.channels.unwrap_or_else(|| decoder.channels()));
+        let shape = (to != (rate, decoder.channels())).then(|| Reshape::new((rate, decoder.channels()), to));
+        let tick = wanted.codec.sample_bytes().unwrap_or(4) * to.1.count();
         Self {
             id,
             input: format.clone(),
-            codec,
+            codec: wanted.codec.clone(),
             options,
             decoder,
             rate,
@@ -74,6 +94,8 @@ impl Lane {
             position: MediaTime(0),
             damaged_before: 0,
             samples: Vec::new(),
+            shape,
+            shaped: Vec::new(),
             bytes: Vec::new(),
         }
     }
@@ -82,8 +104,12 @@ impl Lane {
     pub(crate) fn format(&self) -> Format {
         let mut format = self.input.clone();
         format.codec = self.codec.clone();
-        format.rate = self.rate;
-        format.channels = self.decoder.channels();
+        if let Some(shape) = &self.shape {
+            format.frame = u32::try_from(self.rate.convert(u64::from(format.frame), shape.rate())).unwrap_or(0);
+            (format.rate, format.channels) = (shape.rate(), shape.channels());
+        } else {
+            (format.rate, format.channels) = (self.rate, self.decoder.channels());
+        }
         format.pre_skip = 0;
         format.rtp = None;
         format
@@ -139,7 +165,13 @@ impl Lane {
     pub(crate) fn end(&mut self, end: &End, output: &mut Output) -> Result<(), Failure> {
         self.samples.clear();
         self.decoder.end(end, &mut self.samples);
-        self.write_rest(output)
+        self.write_rest(output)?;
+        self.finish_shape(output)
+    }
+
+    /// The media time of the input in that of the output.
+    pub(crate) fn media_time(&self, timestamp: MediaTime) -> MediaTime {
+        self.shape.as_ref().map_or(timestamp, |shape| shape.convert(timestamp))
     }
 
     /// Writes what is held back, where there is no End.
@@ -149,7 +181,8 @@ impl Lane {
     pub(crate) fn flush(&mut self, output: &mut Output) -> Result<(), Failure> {
         self.samples.clear();
         self.decoder.flush(&mut self.samples);
-        self.write_rest(output)
+        self.write_rest(output)?;
+        self.finish_shape(output)
     }
 
     /// A record begins at `timestamp`: what lies between it and the one before is filled; where it is too much, or lies
@@ -189,12 +222,13 @@ impl Lane {
 
     fn fill(&mut self, gap: &Gap<'_>, output: &mut Output) -> Result<(), Failure> {
         let (most, concealed) = (self.rate.ticks(GAP_PIECE_NS).max(1), self.rate.ticks(CONCEALED_NS));
+        let longest = self.rate.ticks(MAX_GAP_NS);
         let mut done = 0;
         while done < gap.duration {
-            if stop_requested() && done > most {
+            if done >= longest || stop_requested() && done > most {
                 return self.pass_gap(gap, done, output);
             }
-            let piece = most.min(gap.duration - done);
+            let piece = most.min(gap.duration - done).min(longest - done);
             let last = done + piece == gap.duration;
             self.samples.clear();
             self.decoder.gap(
@@ -226,10 +260,12 @@ impl Lane {
     /// Passes on what is left of a gap from `done` on.
     fn pass_gap(&mut self, gap: &Gap<'_>, done: u64, output: &mut Output) -> Result<(), Failure> {
         let duration = gap.duration - done;
+        self.finish_shape(output)?;
+        let (begins, ends) = (self.media_time(self.position), self.media_time(self.position.plus(duration)));
         output.gap(&Gap {
             sequence: SequenceNumber(self.sequence),
-            timestamp: self.position,
-            duration,
+            timestamp: begins,
+            duration: ends.since(begins),
             packets: 0,
             times: moved(&gap.times, share(gap.slot, done, gap.duration).unwrap_or_else(|| self.rate.ns(done))),
             slot: if done == 0 { gap.slot } else { part(gap.slot, done, duration, gap.duration) },
@@ -261,6 +297,9 @@ impl Lane {
         if frames == 0 {
             return Ok(());
         }
+        if self.shape.is_some() {
+            return self.write_shaped(source, output);
+        }
         let cut = frames.div_ceil(frames.div_ceil(self.most));
         // Frames of the record that were left out before the stream's first.
         let left_out = source.frames.saturating_sub(frames as u64);
@@ -269,6 +308,59 @@ impl Lane {
             self.write_part(part, left_out + (index * cut) as u64, index == 0, source, output)?;
         }
         self.samples = samples;
+        Ok(())
+    }
+
+    /// Writes the samples at another rate or with other channels.
+    fn write_shaped(&mut self, source: &Source<'_>, output: &mut Output) -> Result<(), Failure> {
+        let Some(shape) = &mut self.shape else { return Ok(()) };
+        let frames = (self.samples.len() / self.channels) as u64;
+        let ahead = source.frames.saturating_sub(frames);
+        let mut times =
+            moved(&source.times, share(source.slot, ahead, source.frames).unwrap_or_else(|| self.rate.ns(ahead)));
+        let since = self.position.offset_from(source.timestamp);
+        let since_ns = self.rate.ns(since.unsigned_abs()).saturating_mul(since.signum());
+        times.captured = source.times.captured.map(|stamp| stamp.plus(since_ns));
+        self.shaped.clear();
+        let place = shape.push(&self.samples, self.decoder.channels(), self.position, &times, &mut self.shaped);
+        self.position = self.position.plus(frames);
+        self.write_reshaped(&place, source.marker, output)
+    }
+
+    /// Writes what is held back on the way to another rate.
+    fn finish_shape(&mut self, output: &mut Output) -> Result<(), Failure> {
+        let Some(shape) = &mut self.shape else { return Ok(()) };
+        self.shaped.clear();
+        let place = shape.finish(&mut self.shaped);
+        self.write_reshaped(&place, false, output)
+    }
+
+    fn write_reshaped(&mut self, place: &Reshaped, marker: bool, output: &mut Output) -> Result<(), Failure> {
+        let Some(shape) = &self.shape else { return Ok(()) };
+        let (rate, channels) = (shape.rate(), shape.channels().count());
+        let frames = self.shaped.len() / channels;
+        if frames == 0 {
+            return Ok(());
+        }
+        let cut = frames.div_ceil(frames.div_ceil(self.most));
+        for (index, part) in self.shaped.chunks(cut * channels).enumerate() {
+            write_samples(&self.codec, part, &mut self.bytes);
+            let offset = (index * cut) as u64;
+            output.audio(&Audio {
+                id: self.id,
+                sequence: SequenceNumber(self.sequence),
+                timestamp: place.timestamp.plus(offset),
+                duration: (part.len() / channels) as u32,
+                marker: marker && index == 0,
+                recovered: false,
+                padding: false,
+                times: moved(&place.times, rate.ns(offset)),
+                slot: None,
+                extensions: &[],
+                payload: &self.bytes,
+            })?;
+            self.sequence += 1;
+        }
         Ok(())
     }
 
@@ -281,11 +373,7 @@ impl Lane {
         source: &Source<'_>,
         output: &mut Output,
     ) -> Result<(), Failure> {
-        self.bytes.clear();
-        match self.codec {
-            Codec::PcmF32 => self.bytes.extend(samples.iter().flat_map(|sample| sample.to_le_bytes())),
-            _ => linear::f32_to_s16le(samples, &mut self.bytes),
-        }
+        write_samples(&self.codec, samples, &mut self.bytes);
         let frames = (samples.len() / self.channels) as u64;
         let ahead = share(source.slot, offset, source.frames).unwrap_or_else(|| self.rate.ns(offset));
         // Heard and played: as far into the record as the samples. Captured: what was captured at that media time.
@@ -310,6 +398,15 @@ impl Lane {
         self.sequence += 1;
         self.position = self.position.plus(frames);
         Ok(())
+    }
+}
+
+/// The bytes of samples in that PCM codec.
+fn write_samples(codec: &Codec, samples: &[f32], bytes: &mut Vec<u8>) {
+    bytes.clear();
+    match codec {
+        Codec::PcmF32 => bytes.extend(samples.iter().flat_map(|sample| sample.to_le_bytes())),
+        _ => linear::f32_to_s16le(samples, bytes),
     }
 }
 

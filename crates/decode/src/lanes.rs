@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use vox_cli::{Failure, Output, Streams, note, warn};
 use vox_codec::{DecoderOptions, StreamDecoder};
-use vox_frame::{Codec, Format, Raw, Record, StreamId};
+use vox_frame::{End, Format, Raw, Record, StreamId};
 
 use crate::args::Args;
-use crate::lane::Lane;
+use crate::lane::{Lane, Wanted};
 
 /// All streams.
 pub(crate) struct Lanes {
-    codec: Codec,
+    wanted: Wanted,
     options: DecoderOptions,
     streams: Streams,
     /// The streams that are decoded; others pass untouched.
@@ -22,7 +22,7 @@ pub(crate) struct Lanes {
 impl Lanes {
     pub(crate) fn new(args: &Args) -> Self {
         Self {
-            codec: args.codec(),
+            wanted: args.wanted(),
             options: args.options(),
             streams: Streams::new(),
             lanes: BTreeMap::new(),
@@ -43,8 +43,13 @@ impl Lanes {
             (Record::Gap(gap), Some(lane)) => lane.gap(gap, output),
             (Record::End(end), Some(lane)) => {
                 lane.end(end, output)?;
+                let timestamp = lane.media_time(end.timestamp);
                 self.close(end.id);
-                output.raw(raw)
+                if timestamp == end.timestamp {
+                    output.raw(raw)
+                } else {
+                    output.write(&Record::End(End { timestamp, ..end.clone() }))
+                }
             }
             _ => output.raw(raw),
         }
@@ -80,7 +85,7 @@ impl Lanes {
         }
         match StreamDecoder::new(format, self.options) {
             Ok(decoder) => {
-                let lane = Lane::new(id, format, decoder, self.options, self.codec.clone());
+                let lane = Lane::new(id, format, decoder, self.options, &self.wanted);
                 output.write(&Record::Format(id, lane.format()))?;
                 self.lanes.insert(id, lane);
                 Ok(())

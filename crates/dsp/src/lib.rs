@@ -5,11 +5,13 @@
 mod device_clock;
 mod remix;
 mod resample;
+mod reshape;
 mod timeline;
 mod varispeed;
 
 pub use device_clock::DeviceClock;
 pub use remix::Remix;
 pub use resample::Resampler;
+pub use reshape::{Reshape, Reshaped};
 pub use timeline::{Late, Timeline};
 pub use varispeed::Varispeed;

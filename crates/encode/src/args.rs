@@ -1,8 +1,9 @@
 //! The arguments of `vox-encode`.
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
-use vox_cli::value::{Bitrate, FrameMs, MaxAge};
+use vox_cli::value::{Bitrate, FrameMs, MaxAge, RateHz};
 use vox_codec::{Application, OpusSettings};
+use vox_frame::Channels;
 
 /// Encodes the PCM streams of a pipe; passes on everything else untouched.
 #[derive(Debug, Parser)]
@@ -23,11 +24,11 @@ pub(crate) enum Codec {
     /// Opus (RFC 6716), mono or stereo, over libopus 1.6.
     Opus(Opus),
     /// G.711 mu-law, at any rate.
-    Pcmu(Common),
+    Pcmu(Pcm),
     /// G.711 A-law, at any rate.
-    Pcma(Common),
+    Pcma(Pcm),
     /// 16-bit big endian, as RTP carries PCM (RFC 3551), at any rate.
-    L16(Common),
+    L16(Pcm),
 }
 
 #[derive(Debug, Group)]
@@ -46,7 +47,30 @@ pub(crate) struct Common {
 }
 
 #[derive(Debug, Group)]
+pub(crate) struct Pcm {
+    /// Resample to that rate in Hz, 5000 to 192000: telephones take 8000. Default: the stream's.
+    #[arg(long, value_name = "HZ")]
+    pub(crate) rate: Option<RateHz>,
+
+    /// Mix to that many channels, 1 to 8. Default: the stream's.
+    #[arg(long, value_name = "N", value_parser = parse_channels)]
+    pub(crate) channels: Option<Channels>,
+
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Debug, Group)]
 pub(crate) struct Opus {
+    /// Resample to that rate in Hz before encoding: 8000, 12000, 16000, 24000 or 48000. Default: the stream's, or
+    /// 48000 where Opus does not take that.
+    #[arg(long, value_name = "HZ", value_parser = parse_opus_rate)]
+    rate: Option<RateHz>,
+
+    /// Mix to 1 or 2 channels. Default: the stream's, at most 2.
+    #[arg(long, value_name = "N", value_parser = parse_opus_channels)]
+    channels: Option<Channels>,
+
     /// Bits a second, 6k to 510k [default: 24k mono, 48k stereo].
     #[arg(long, value_name = "BITS")]
     bitrate: Option<Bitrate>,
@@ -95,9 +119,11 @@ enum Tuning {
 
 impl Opus {
     /// What the arguments ask of the encoder of a stream with that many channels.
-    pub(crate) fn settings(&self, channels: usize) -> OpusSettings {
-        let default = if channels == 1 { 24_000 } else { 48_000 };
+    pub(crate) fn settings(&self, channels: Channels) -> OpusSettings {
+        let default = if self.channels.unwrap_or(channels) == Channels::MONO { 24_000 } else { 48_000 };
         OpusSettings {
+            rate: self.rate.map(|rate| rate.0),
+            channels: self.channels,
             bitrate: Some(self.bitrate.map_or(default, |bitrate| bitrate.0)),
             complexity: self.complexity,
             fec: self.fec,
@@ -110,6 +136,25 @@ impl Opus {
                 Tuning::Lowdelay => Application::LowDelay,
             },
         }
+    }
+}
+
+fn parse_channels(text: &str) -> Result<Channels, String> {
+    let count = text.parse().ok().filter(|count| (1..=8).contains(count));
+    count.and_then(Channels::new).ok_or_else(|| "1 to 8 channels".to_owned())
+}
+
+fn parse_opus_channels(text: &str) -> Result<Channels, String> {
+    parse_channels(text).ok().filter(|channels| channels.count() <= 2).ok_or_else(|| "1 or 2 channels".to_owned())
+}
+
+/// The sampling rates of Opus (RFC 6716, section 2.1.3).
+fn parse_opus_rate(text: &str) -> Result<RateHz, String> {
+    let rate: RateHz = text.parse()?;
+    if [8_000, 12_000, 16_000, 24_000, 48_000].contains(&rate.0.hz()) {
+        Ok(rate)
+    } else {
+        Err("Opus takes 8000, 12000, 16000, 24000 or 48000 Hz".to_owned())
     }
 }
 

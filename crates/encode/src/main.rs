@@ -3,6 +3,7 @@
 mod args;
 mod opus;
 mod samples;
+mod shaped;
 mod stale;
 
 use std::process::ExitCode;
@@ -17,9 +18,9 @@ use vox_sys::Clock;
 fn main() -> ExitCode {
     vox_cli::run(|args: Args| match args.codec {
         Codec::Opus(opus) => encode(&opus.common, OpusStage::new(&opus)),
-        Codec::Pcmu(common) => encode(&common, SampleStage::pcmu(common.max_age)),
-        Codec::Pcma(common) => encode(&common, SampleStage::pcma(common.max_age)),
-        Codec::L16(common) => encode(&common, SampleStage::l16(common.max_age)),
+        Codec::Pcmu(pcm) => encode(&pcm.common, SampleStage::pcmu(&pcm)),
+        Codec::Pcma(pcm) => encode(&pcm.common, SampleStage::pcma(&pcm)),
+        Codec::L16(pcm) => encode(&pcm.common, SampleStage::l16(&pcm)),
     })
 }
 

@@ -51,12 +51,12 @@ impl<'a> OpusStage<'a> {
         if self.streams.len() >= MAX_STREAMS {
             return Err(Failure::input(format_args!("more than {MAX_STREAMS} streams are open in one pipe")));
         }
-        let settings = self.args.settings(format.channels.count());
+        let settings = self.args.settings(format.channels);
         let encoder = OpusStreamEncoder::new(format, &settings, self.args.frame.ns()).map_err(Failure::failed)?;
-        if encoder.rate() != format.rate {
+        if encoder.rate() != settings.rate.unwrap_or(format.rate) {
             note(format_args!("stream {id}: Opus does not take {}, resampling to {}", format.rate, encoder.rate()));
         }
-        if format.channels.count() > 2 {
+        if settings.channels.is_none() && format.channels.count() > 2 {
             note(format_args!("stream {id}: mixing {} to stereo", format.channels));
         }
         output.write(&Record::Format(id, encoder.format(format)))?;
