@@ -10,6 +10,8 @@ pub(crate) struct Aim<'a> {
     pub(crate) mapping: &'a Mapping,
     /// When the recording began.
     pub(crate) origin: Stamp,
+    /// How far a stream may lie beside its place before it is corrected where its clock is no different, in seconds.
+    pub(crate) tolerance: f64,
 }
 
 impl Aim<'_> {

@@ -130,7 +130,9 @@ impl Mapping {
         let span = settled.last().map_or(0, |last| last.media - settled[0].media).max(1) as f64;
         // The standard error of a slope through that many points with that spread.
         let error = spread * 1.5 / (span * (settled.len() as f64 / 12.0).sqrt());
-        let real = drift.abs() > MIN_DRIFT.max(3.0 * error);
+        // Few points may lie on a line by chance.
+        let sure = if settled.len() < 16 { 8.0 } else { 4.0 };
+        let real = drift.abs() > MIN_DRIFT.max(sure * error);
         self.drift = if real { drift.clamp(-MAX_DRIFT, MAX_DRIFT) } else { 0.0 };
         self.height = if self.drift == drift { height } else { self::height(settled, self.drift).0 };
     }
@@ -141,7 +143,8 @@ fn height(points: &[Point], drift: f64) -> (f64, f64) {
     let mut heights: Vec<f64> = points.iter().map(|point| point.above as f64 - point.media as f64 * drift).collect();
     let height = if points.len() < 3 { heights.iter().copied().fold(f64::MAX, f64::min) } else { median(&mut heights) };
     let mut spreads: Vec<f64> = heights.iter().map(|one| (one - height).abs()).collect();
-    (height, median(&mut spreads))
+    spreads.sort_unstable_by(f64::total_cmp);
+    (height, spreads.get(spreads.len() * 3 / 4).copied().unwrap_or(0.0))
 }
 
 fn median(values: &mut [f64]) -> f64 {

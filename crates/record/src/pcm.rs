@@ -11,9 +11,6 @@ use crate::slew::Slew;
 use crate::store::Store;
 use crate::tape::Tape;
 
-/// How far a stream may lie beside its place before it is corrected where its clock is no different, in seconds.
-const TOLERANCE: f64 = 5e-4;
-
 /// What lies farther beside its place is moved there at once, in seconds: slower than this and it would be a minute.
 const JUMP: f64 = 0.05;
 
@@ -98,11 +95,27 @@ impl PcmLane {
         self.rate.ns(self.position.unwrap_or(0).max(0).unsigned_abs())
     }
 
-    /// Places the first frame at `media`.
+    /// Places the first frame at `media`; where the sender began anew, the next one.
     ///
     /// # Errors
     /// Where nothing can be written.
-    pub(crate) fn begin(&mut self, media: MediaTime, aim: &Aim<'_>, store: &mut Store) -> Result<(), Failure> {
+    pub(crate) fn begin(
+        &mut self,
+        media: MediaTime,
+        aim: &Aim<'_>,
+        store: &mut Store,
+        mut mix: Option<&mut Mix>,
+    ) -> Result<(), Failure> {
+        if self.position.is_some() {
+            self.samples.clear();
+            self.decoder.flush(&mut self.samples);
+            self.slewed.clear();
+            self.slew.process(&self.samples, 1.0, &mut self.slewed);
+            self.put(store, mix.as_deref_mut())?;
+            self.rest(store, mix)?;
+            self.media = media;
+            return Ok(());
+        }
         let place = aim.frames(media, self.rate).round() as i64;
         self.media = media;
         self.position = Some(place);
@@ -224,7 +237,7 @@ impl PcmLane {
         self.rest(store, mix.as_deref_mut())?;
         let Some(position) = self.position else { return Ok(()) };
         let off = aim.frames(self.media.plus(duration), self.rate) - (position as f64 + duration as f64);
-        let moved = if off.abs() > TOLERANCE * f64::from(self.rate.hz()) { off.round() as i64 } else { 0 };
+        let moved = if off.abs() > aim.tolerance * f64::from(self.rate.hz()) { off.round() as i64 } else { 0 };
         let frames = duration.cast_signed().saturating_add(moved).max(0);
         self.media = self.media.plus(duration);
         self.jump(frames, reason, store, mix)
@@ -269,7 +282,7 @@ impl PcmLane {
             self.jump(off.round() as i64, GapReason::Lost, store, mix.as_deref_mut())?;
         }
         let off = off.clamp(-JUMP * hz, JUMP * hz);
-        let ratio = self.ratio(off / hz, aim.mapping.drift());
+        let ratio = self.ratio(off / hz, aim);
         self.slewed.clear();
         self.slew.process(&self.samples, ratio, &mut self.slewed);
         self.media = self.media.plus((self.samples.len() / self.channels) as u64);
@@ -277,9 +290,10 @@ impl PcmLane {
     }
 
     /// How long a frame is to last, where the stream is `off` seconds before its place.
-    fn ratio(&mut self, off: f64, drift: f64) -> f64 {
+    fn ratio(&mut self, off: f64, aim: &Aim<'_>) -> f64 {
+        let drift = aim.mapping.drift();
         if drift == 0.0 {
-            let limit = if self.correcting { TOLERANCE / 10.0 } else { TOLERANCE };
+            let limit = if self.correcting { aim.tolerance / 10.0 } else { aim.tolerance };
             self.correcting = off.abs() > limit;
             if !self.correcting {
                 return 1.0;

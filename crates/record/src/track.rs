@@ -21,6 +21,11 @@ const STALL_CAPTURED_NS: i64 = 20_000_000;
 /// Records that must agree on it.
 const WITNESSES: usize = 3;
 
+/// How far beside its place a stream is left, in seconds: stamps of arrival know it less well than those of capture.
+const fn tolerance(captured: Option<bool>) -> f64 {
+    if matches!(captured, Some(true)) { 5e-4 } else { 5e-3 }
+}
+
 /// A jump of media time farther than this is no hole but another time line, in ns.
 const MAX_HOLE_NS: i64 = 3_600_000_000_000;
 
@@ -114,9 +119,10 @@ impl Track {
             let Some(item) = self.waiting.pop() else { return Ok(()) };
             if self.next.is_none()
                 && let (Some(mapping), Some(pcm)) = (&self.mapping, &mut self.pcm)
-                && pcm.reached_ns() == 0
             {
-                pcm.begin(media, &Aim { mapping, origin: around.origin }, around.store)?;
+                let tolerance = tolerance(self.captured);
+                let aim = Aim { mapping, origin: around.origin, tolerance };
+                pcm.begin(media, &aim, around.store, around.mix.as_deref_mut())?;
             }
             self.write(&item, around)?;
         }
@@ -229,7 +235,8 @@ impl Track {
     /// Hands a record to the lanes.
     fn hand(&mut self, item: &Item, past: u64, around: &mut Around<'_>) -> Result<(), Failure> {
         let Some(mapping) = &self.mapping else { return Ok(()) };
-        let aim = Aim { mapping, origin: around.origin };
+        let tolerance = tolerance(self.captured);
+        let aim = Aim { mapping, origin: around.origin, tolerance };
         if let What::Gap(reason, _) = &item.what {
             around
                 .store
@@ -257,7 +264,8 @@ impl Track {
 
     fn finish(&mut self, around: &mut Around<'_>) -> Result<(), Failure> {
         let Some(mapping) = &self.mapping else { return Ok(()) };
-        let aim = Aim { mapping, origin: around.origin };
+        let tolerance = tolerance(self.captured);
+        let aim = Aim { mapping, origin: around.origin, tolerance };
         if let Some(end) = self.ended {
             self.end_ns = aim.ns(end).max(0);
         }
@@ -270,7 +278,7 @@ impl Track {
             }
         }
         let Some(mapping) = &self.mapping else { return Ok(()) };
-        let aim = Aim { mapping, origin: around.origin };
+        let aim = Aim { mapping, origin: around.origin, tolerance };
         if let Some(pcm) = &mut self.pcm {
             pcm.end(self.ended, &aim, around.store, around.mix.as_deref_mut())?;
         }
