@@ -27,9 +27,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME|N")]
     pub(crate) max: Option<MaxArg>,
 
-    /// With --delay auto: how much delay, in ms, one percent less of concealed audio is worth. More is safer and later.
-    #[arg(long, value_name = "MS", default_value = "170ms")]
-    pub(crate) safety: Millis,
+    /// With --delay auto: how much a gap weighs against delay, 0.01 to 100. More is safer and later.
+    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = parse_safety)]
+    pub(crate) safety: f64,
 
     /// With --delay auto: never play faster or slower; only gaps and silence change the delay.
     #[arg(long)]
@@ -74,12 +74,19 @@ impl Args {
             (most, DelayArg::Auto) => {
                 let default = Adaptive::default();
                 let max_ns = if let Some(MaxArg::Time(max)) = most { max.ns() } else { default.max_ns };
-                let price_ns = self.safety.ns().saturating_mul(100);
+                let price_ns = (default.price_ns as f64 * self.safety) as i64;
                 Config::adaptive(Adaptive { min_ns: self.min.ns(), max_ns, price_ns, stretch: !self.no_stretch })
             }
         };
         // A clock made of stamps is never behind.
         if self.r#virtual { Config { max_behind_ns: i64::MAX, ..config } } else { config }
+    }
+}
+
+fn parse_safety(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(factor) if (0.01..=100.0).contains(&factor) => Ok(factor),
+        _ => Err("not a factor from 0.01 to 100".to_owned()),
     }
 }
 

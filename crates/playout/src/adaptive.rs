@@ -6,6 +6,7 @@ use vox_frame::{MediaTime, Rate, Stamp};
 
 use crate::arrival::Level;
 use crate::config::Adaptive;
+use crate::decision::HELD_UP_PERCENT;
 use crate::drift::Drift;
 use crate::needs::Needs;
 use crate::record::Meta;
@@ -40,6 +41,8 @@ pub(crate) struct Follower {
     learning: bool,
     target_ns: i64,
     usual_ns: i64,
+    /// The duration of a packet, in ns.
+    packet_ns: i64,
     /// The end of the furthest packet, in ns of media time.
     furthest: Option<i64>,
 }
@@ -58,6 +61,7 @@ impl Follower {
             learning: true,
             target_ns: FIRST_TARGET_NS,
             usual_ns: FIRST_TARGET_NS,
+            packet_ns: 0,
             furthest: None,
         }
     }
@@ -70,6 +74,7 @@ impl Follower {
         if meta.recovered {
             return false;
         }
+        self.packet_ns = self.rate.ns(u64::from(meta.duration));
         self.level.add(meta.arrived, transit);
         let resynced = self.drift.add(meta.arrived, transit);
         let level = self.level.get().unwrap_or(transit);
@@ -100,12 +105,17 @@ impl Follower {
     /// Whether the next packet is later than nearly all are: something holds it up.
     pub(crate) fn is_held_up(&self, now: Stamp) -> bool {
         let (Some(furthest), Some(level)) = (self.furthest, self.level.get()) else { return false };
-        now.ns().saturating_sub(furthest.saturating_add(level)) > self.usual_ns.saturating_mul(3) / 2
+        now.ns().saturating_sub(furthest.saturating_add(level)) > self.usual_ns
     }
 
     /// The delay behind the fastest packet that is aimed at, in ns.
     pub(crate) const fn target_ns(&self) -> i64 {
         self.target_ns
+    }
+
+    /// How much of the target is there for what comes seldom, in ns.
+    pub(crate) const fn spare_ns(&self) -> i64 {
+        self.target_ns.saturating_sub(self.usual_ns.saturating_mul(2))
     }
 
     /// See [`Drift::ppb`].
@@ -156,7 +166,7 @@ impl Follower {
 
     /// Works out the target.
     pub(crate) fn update_now(&mut self, rule: &Adaptive) {
-        let advice = self.needs.advice(rule.price_ns);
+        let advice = self.needs.advice(rule.price_ns, if rule.stretch { HELD_UP_PERCENT } else { 0 }, self.packet_ns);
         let needed = advice.target_ns + MARGIN_NS;
         let target = if self.learning { needed.max(FIRST_TARGET_NS) } else { needed };
         self.target_ns = target.max(rule.min_ns).min(rule.max_ns);

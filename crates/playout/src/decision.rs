@@ -19,6 +19,9 @@ const GLIDE_NS: i64 = 10_000_000_000;
 /// How much longer a record may be played, in percent.
 const STRETCH_PERCENT: i64 = 25;
 
+/// How much longer it may be while what is behind it is held up, in percent: the alternative is concealment.
+pub(crate) const HELD_UP_PERCENT: i64 = 35;
+
 /// How much shorter a record may be played, in percent.
 const COMPRESS_PERCENT: i64 = 20;
 
@@ -28,7 +31,7 @@ const GENTLE_NS: i64 = 20_000_000;
 /// Behind concealment, a delay above the target by this is cut at once, in ns: the thread is lost anyway.
 const CUT_NS: i64 = 60_000_000;
 
-/// Behind concealment, a delay below the target by this is restored at once, in ns.
+/// Behind concealment, a delay below what is usually needed by this is restored at once, in ns.
 const RESTORE_NS: i64 = 10_000_000;
 
 /// What is known when a packet is to leave.
@@ -40,6 +43,8 @@ pub(crate) struct Status {
     pub(crate) error_ns: i64,
     /// The delay that is aimed at, in ns.
     pub(crate) target_ns: i64,
+    /// How much of that is there for what comes seldom, in ns.
+    pub(crate) spare_ns: i64,
     /// Whether the packets behind it are held up.
     pub(crate) held_up: bool,
     /// Whether nothing, or something concealed, was played before it.
@@ -67,14 +72,14 @@ pub(crate) fn decide(status: &Status) -> Decision {
     if status.concealed && error_ns > CUT_NS && error_ns > span_ns {
         return Decision::Skip;
     }
-    if status.concealed && error_ns < -RESTORE_NS {
+    if status.concealed && error_ns + status.spare_ns.max(0) < -RESTORE_NS {
         return Decision::Insert { ns: -error_ns };
     }
     if !status.stretch {
         return Decision::Play { slot_ns: span_ns, adjusting: false };
     }
     if status.held_up && error_ns < CUT_NS {
-        return Decision::Play { slot_ns: span_ns + span_ns * STRETCH_PERCENT / 100, adjusting: true };
+        return Decision::Play { slot_ns: span_ns + span_ns * HELD_UP_PERCENT / 100, adjusting: true };
     }
     let (change, adjusting) = fit(status);
     Decision::Play { slot_ns: span_ns + change, adjusting }
@@ -106,6 +111,7 @@ mod tests {
         span_ns: 20 * MS,
         error_ns: 0,
         target_ns: 16 * MS,
+        spare_ns: 0,
         held_up: false,
         concealed: false,
         adjusting: false,
@@ -135,7 +141,7 @@ mod tests {
 
     #[test]
     fn what_holds_packets_up_slows_playing_down_before_it_runs_dry() {
-        assert_eq!(slot(Status { held_up: true, ..CALM }), 25 * MS);
+        assert_eq!(slot(Status { held_up: true, ..CALM }), 27 * MS);
     }
 
     #[test]

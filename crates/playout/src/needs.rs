@@ -7,14 +7,18 @@ const BIN_NS: i64 = 500_000;
 const BINS: usize = 2_000;
 
 /// The time after which what was seen weighs 1/e, in packets.
-const MEMORY: f64 = 3_000.0;
+const MEMORY: f64 = 4_500.0;
 
 /// The weight that rates are measured against while less than that has been seen, in packets: a single stall at the
 /// beginning is no habit of the network.
-const LEAST: f64 = 1_500.0;
+const LEAST: f64 = 3_000.0;
 
 /// What weighs more than this is scaled down, to stay a number.
 const RESCALE: f64 = 1e100;
+
+/// The delay at which more of it costs twice as much as at none, in ns: people do not notice little of it, and talk
+/// over each other with much (ITU-T G.107 has a knee too).
+const KNEE_NS: f64 = 50e6;
 
 /// The share of packets that may come later than what counts as usual.
 const UNUSUAL: f64 = 0.03;
@@ -61,22 +65,35 @@ impl Needs {
     }
 
     /// The delay with the least cost, where all packets that come too late cost `price_ns` of delay: the loss of one
-    /// in a hundred is worth a hundredth of it.
-    pub(crate) fn advice(&self, price_ns: i64) -> Advice {
+    /// in a hundred is worth a hundredth of it. Beyond what packets of `packet_ns` usually need, a delay bridges
+    /// `stretch_percent` more than its own length, because playing slows down when packets are held up.
+    pub(crate) fn advice(&self, price_ns: i64, stretch_percent: i64, packet_ns: i64) -> Advice {
+        let usual = self.usual_ns();
+        let slack = usual + packet_ns;
         let whole = self.total.max(LEAST * self.weight);
-        let (mut late, mut best, mut usual) = (0.0, (f64::MAX, 0), 0);
+        let (mut late, mut best) = (0.0, (f64::MAX, 0));
         for (bin, count) in self.bins.iter().enumerate().rev() {
-            let delay = (bin as i64 + 1) * BIN_NS;
-            let cost = delay as f64 + price_ns as f64 * (late / whole);
+            let need = (bin as i64 + 1) * BIN_NS;
+            let delay = need.min(slack) + (need - slack).max(0) * 100 / (100 + stretch_percent);
+            let felt = delay as f64 * (1.0 + delay as f64 / KNEE_NS / 2.0);
+            let cost = felt + price_ns as f64 * (late / whole);
             if cost <= best.0 {
                 best = (cost, delay);
             }
             late += count;
-            if usual == 0 && late > UNUSUAL * self.total {
-                usual = delay;
-            }
         }
-        Advice { target_ns: best.1, usual_ns: usual.max(BIN_NS) }
+        Advice { target_ns: best.1, usual_ns: usual }
+    }
+
+    /// What nearly all packets stay within, in ns.
+    fn usual_ns(&self) -> i64 {
+        let mut late = 0.0;
+        let unusual = |count: &f64| {
+            late += count;
+            late > UNUSUAL * self.total
+        };
+        let bin = self.bins.iter().rev().position(unusual).map_or(0, |from_end| BINS - 1 - from_end);
+        (bin as i64 + 1) * BIN_NS
     }
 }
 
@@ -91,7 +108,7 @@ mod tests {
     fn an_even_network_needs_next_to_nothing() {
         let mut needs = Needs::default();
         (0..3_000).for_each(|n| needs.add(n % 2 * MS));
-        assert_eq!(needs.advice(PRICE).target_ns, 3 * MS / 2);
+        assert_eq!(needs.advice(PRICE, 0, 20 * MS).target_ns, 3 * MS / 2);
     }
 
     #[test]
@@ -101,7 +118,7 @@ mod tests {
             needs.add(if n % 50 == 0 { 80 * MS } else { MS });
         }
         needs.add(400 * MS);
-        let advice = needs.advice(PRICE);
+        let advice = needs.advice(PRICE, 0, 20 * MS);
         assert_eq!(advice.target_ns, 80 * MS + BIN_NS);
         assert!(advice.usual_ns < 2 * MS, "{advice:?}");
     }
@@ -111,7 +128,7 @@ mod tests {
         let mut needs = Needs::default();
         (0..3_000).for_each(|_| needs.add(100 * MS));
         (0..30_000).for_each(|_| needs.add(MS));
-        assert!(needs.advice(PRICE).target_ns < 2 * MS);
+        assert!(needs.advice(PRICE, 0, 20 * MS).target_ns < 2 * MS);
     }
 
     #[test]
@@ -119,6 +136,6 @@ mod tests {
         let mut needs = Needs { weight: RESCALE / 2.0, ..Needs::default() };
         (0..10_000).for_each(|_| needs.add(5 * MS));
         assert!(needs.weight < RESCALE && needs.total.is_finite());
-        assert_eq!(needs.advice(PRICE).target_ns, 5 * MS + BIN_NS);
+        assert_eq!(needs.advice(PRICE, 0, 20 * MS).target_ns, 5 * MS + BIN_NS);
     }
 }

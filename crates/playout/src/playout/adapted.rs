@@ -105,6 +105,7 @@ impl<P> Playout<P> {
             span_ns: nominal.saturating_add(i64::try_from(drift).unwrap_or(0)),
             error_ns: position.due.since(desired),
             target_ns: self.follower.target_ns(),
+            spare_ns: self.follower.spare_ns(),
             held_up: self.follower.is_held_up(position.due),
             concealed: self.concealing,
             adjusting: self.adjusting,
@@ -162,11 +163,20 @@ impl<P> Playout<P> {
         } else if status.stretch && self.is_repaired(position.media, step) {
             status.span_ns + fit(&status).0
         } else {
-            nominal - late.clamp(0, nominal / 2)
+            nominal - self.spared(late, nominal)
         };
         self.inserted = (self.inserted - (nominal - slot)).max(0);
         self.concealing = true;
         self.adapted_gap(position, span, slot)
+    }
+
+    /// How much shorter a lost packet is concealed than it was, where delay is left for it: the records behind it are
+    /// stretched to make up for it, which sounds more natural than what a decoder invents (Liang, Faerber and Girod,
+    /// "Adaptive playout scheduling and loss concealment", 2003).
+    fn spared(&self, late: i64, nominal: i64) -> i64 {
+        let stretch = self.adaptive().is_some_and(|rule| rule.stretch);
+        let left = self.follower.spare_ns().saturating_add(late);
+        if stretch { left.clamp(0, nominal / 2) } else { late.clamp(0, nominal / 2) }
     }
 
     /// How much of a hole is released at a time: a packet, because one may still come.
