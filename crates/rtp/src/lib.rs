@@ -8,10 +8,12 @@
 //! talk spurts), RFC 4571 (packets over TCP), RFC 7587 (Opus), RFC 5761 (telling RTCP from RTP), RFC 8866 and RFC 4570
 //! (session descriptions).
 
+mod control;
 mod event;
 mod extension;
 mod framing;
 mod heard;
+mod interval;
 mod ntp;
 mod opus;
 mod packet;
@@ -24,6 +26,7 @@ mod sender;
 mod source;
 mod stream;
 
+pub use control::{Control, ControlConfig, Outgoing, RemoteReport};
 pub use event::{TELEPHONE_EVENT, TelephoneEvent, code_of, key_of};
 pub use extension::{ExtensionMap, HeaderExtension, HeaderFacts};
 pub use framing::{Deframer, Framing, FramingError, read_streamer_greeting, streamer_greeting};

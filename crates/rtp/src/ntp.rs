@@ -41,7 +41,6 @@ impl NtpTime {
     }
 }
 
-#[allow(dead_code)]
 /// A span in units of 1/65536 s, as reports carry it; negative ones as zero, those too long as the longest.
 pub(crate) const fn units_of(ns: i64) -> u32 {
     if ns <= 0 {
@@ -51,7 +50,6 @@ pub(crate) const fn units_of(ns: i64) -> u32 {
     if units > u32::MAX as i128 { u32::MAX } else { units as u32 }
 }
 
-#[allow(dead_code)]
 /// A span of 1/65536 s in ns.
 pub(crate) const fn ns_of(units: u32) -> i64 {
     ((units as i128 * SECOND_NS) >> 16) as i64

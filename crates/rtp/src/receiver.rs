@@ -269,7 +269,7 @@ impl Receiver {
     }
 
     /// The reports on every source that something came of since the last, with the way that they go back where the
-    /// source has said one, at most `budget` bytes of answer for each.
+    /// source has said one.
     pub fn reports(&mut self, now: Stamp) -> Vec<(Option<Route>, Block)> {
         let mut reports = Vec::new();
         for (&(_, ssrc), heard) in &mut self.sources {
@@ -288,6 +288,12 @@ impl Receiver {
         let Some(heard) = sources.find(|heard| heard.bytes_out + bytes <= heard.bytes_in) else { return false };
         heard.bytes_out += bytes;
         true
+    }
+
+    /// The ways by which sources have spoken.
+    pub fn routes(&self) -> Vec<Route> {
+        let routes: BTreeSet<Route> = self.sources.values().filter_map(|heard| heard.control).collect();
+        routes.into_iter().collect()
     }
 
     /// The lasting names of sources that have told one.

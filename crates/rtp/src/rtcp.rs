@@ -97,10 +97,19 @@ pub struct Malformed;
 /// # Errors
 /// Where lengths do not fit. A packet that is damaged inside ends the list.
 pub fn read_control(datagram: &[u8]) -> Result<Vec<Fact>, Malformed> {
-    let compound = Compound::parse(datagram).map_err(|_| Malformed)?;
+    // Checks every length in the packet.
+    Compound::parse(datagram).map_err(|_| Malformed)?;
     let mut facts = Vec::new();
-    for packet in compound {
-        match packet.map_err(|_| Malformed)? {
+    let mut rest = datagram;
+    while let [_, kind, high, low, ..] = *rest {
+        let length = 4 * (usize::from(u16::from_be_bytes([high, low])) + 1);
+        let (packet, after) = rest.split_at_checked(length).ok_or(Malformed)?;
+        rest = after;
+        if kind == Sdes::PACKET_TYPE {
+            read_names(&packet[4..], &mut facts);
+            continue;
+        }
+        match Packet::parse(packet).map_err(|_| Malformed)? {
             Packet::Sr(report) => {
                 facts.push(Fact::Sent {
                     ssrc: report.ssrc(),
@@ -117,7 +126,6 @@ pub fn read_control(datagram: &[u8]) -> Result<Vec<Fact>, Malformed> {
                 facts.push(Fact::Present(by));
                 facts.extend(report.report_blocks().map(|block| Fact::Report { by, block: block_of(&block) }));
             }
-            Packet::Sdes(description) => read_names(&description, &mut facts),
             Packet::Bye(bye) => facts.extend(bye.ssrcs().map(Fact::Bye)),
             Packet::Xr(report) => read_extended(&report, &mut facts),
             // App::data panics where its padding lies, so nothing is asked of it.
@@ -140,14 +148,21 @@ fn block_of(block: &ReportBlock<'_>) -> Block {
     }
 }
 
-fn read_names(description: &Sdes<'_>, facts: &mut Vec<Fact>) {
-    for chunk in description.chunks() {
-        // Only this kind of item: those of kind PRIV panic where their prefix lies.
-        for item in chunk.items().filter(|item| item.type_() == SdesItem::CNAME) {
-            if let Ok(cname) = item.get_value_string() {
-                facts.push(Fact::Name { ssrc: chunk.ssrc(), cname });
+/// The names of an SDES: chunks of an SSRC and items, each chunk ended by a zero and padded to whole words. The
+/// library's reader takes the zeros of the next SSRC for that padding, and panics on items of kind PRIV that lie.
+fn read_names(mut chunks: &[u8], facts: &mut Vec<Fact>) {
+    while let Some((ssrc, items)) = chunks.split_first_chunk::<4>() {
+        let ssrc = u32::from_be_bytes(*ssrc);
+        let mut at = 0;
+        while let Some(&[kind @ 1..=u8::MAX, length]) = items.get(at..).and_then(<[u8]>::first_chunk::<2>) {
+            let Some(value) = items.get(at + 2..at + 2 + usize::from(length)) else { return };
+            if let (SdesItem::CNAME, Ok(cname)) = (kind, core::str::from_utf8(value)) {
+                facts.push(Fact::Name { ssrc, cname: cname.to_owned() });
             }
+            at += 2 + value.len();
         }
+        let Some(next) = items.get((at + 1).next_multiple_of(4)..) else { return };
+        chunks = next;
     }
 }
 
@@ -295,6 +310,15 @@ mod tests {
         let mut bytes = Vec::new();
         write_control(&facts, &mut bytes);
         assert_eq!((bytes[1], bytes.len() % 4), (200, 0));
+        assert_eq!(read_control(&bytes), Ok(facts));
+    }
+
+    #[test]
+    fn names_of_several_sources_are_read_whatever_their_numbers_begin_with() {
+        let name = |ssrc, cname: &str| Fact::Name { ssrc, cname: cname.to_owned() };
+        let facts: Vec<Fact> = vec![name(1, "a"), name(256, "ab"), name(7 << 24, "abcdefgh"), name(0, "x")];
+        let mut bytes = Vec::new();
+        write_control(&facts, &mut bytes);
         assert_eq!(read_control(&bytes), Ok(facts));
     }
 
