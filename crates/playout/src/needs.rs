@@ -31,6 +31,8 @@ pub(crate) struct Needs {
     total: f64,
     /// What the next packet weighs: grows, so that the past shrinks.
     weight: f64,
+    /// How many bins there is something in.
+    used: usize,
 }
 
 /// What the histogram says.
@@ -44,23 +46,24 @@ pub(crate) struct Advice {
 
 impl Default for Needs {
     fn default() -> Self {
-        Self { bins: vec![0.0; BINS], total: 0.0, weight: 1.0 }
+        Self { bins: vec![0.0; BINS], total: 0.0, weight: 1.0, used: 0 }
     }
 }
 
 impl Needs {
     /// Takes in what a packet needed, in ns; what needed more than the histogram holds is no jitter and is left out.
     pub(crate) fn add(&mut self, need_ns: i64) {
-        let Some(bin) = usize::try_from(need_ns.max(0) / BIN_NS).ok().and_then(|bin| self.bins.get_mut(bin)) else {
-            return;
-        };
+        let index = usize::try_from(need_ns.max(0) / BIN_NS).unwrap_or(usize::MAX);
+        let Some(bin) = self.bins.get_mut(index) else { return };
         *bin += self.weight;
+        self.used = self.used.max(index + 1);
         self.total += self.weight;
         self.weight *= 1.0 + 1.0 / MEMORY;
         if self.weight > RESCALE {
             self.bins.iter_mut().for_each(|bin| *bin /= RESCALE);
             self.total /= RESCALE;
             self.weight /= RESCALE;
+            self.used = self.bins.iter().rposition(|bin| *bin > 0.0).map_or(0, |last| last + 1);
         }
     }
 
@@ -72,7 +75,7 @@ impl Needs {
         let slack = usual + packet_ns;
         let whole = self.total.max(LEAST * self.weight);
         let (mut late, mut best) = (0.0, (f64::MAX, 0));
-        for (bin, count) in self.bins.iter().enumerate().rev() {
+        for (bin, count) in self.bins.iter().enumerate().take(self.used).rev() {
             let need = (bin as i64 + 1) * BIN_NS;
             let delay = need.min(slack) + (need - slack).max(0) * 100 / (100 + stretch_percent);
             let felt = delay as f64 * (1.0 + delay as f64 / KNEE_NS / 2.0);
@@ -92,7 +95,7 @@ impl Needs {
             late += count;
             late > UNUSUAL * self.total
         };
-        let bin = self.bins.iter().rev().position(unusual).map_or(0, |from_end| BINS - 1 - from_end);
+        let bin = self.bins[..self.used].iter().rposition(unusual).unwrap_or(0);
         (bin as i64 + 1) * BIN_NS
     }
 }

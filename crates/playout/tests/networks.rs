@@ -1,0 +1,136 @@
+//! The adaptive delay on simulated networks: what a listener gets, as a table that a change of the algorithm changes.
+
+mod sim;
+
+use std::fmt::Write;
+
+use sim::{Call, MS, S};
+use vox_link::profile;
+use vox_playout::{Adaptive, Config};
+
+fn adaptive() -> Config {
+    Config::adaptive(Adaptive::default())
+}
+
+fn network(name: &str) -> vox_link::Config {
+    profile::named(name).expect("a known network")
+}
+
+const NETWORKS: [&str; 11] = [
+    "lan",
+    "wifi-good",
+    "wifi-bad",
+    "lte",
+    "dsl-congested",
+    "satellite",
+    "loss10",
+    "loss20",
+    "loss30",
+    "drift+200ppm",
+    "drift-200ppm",
+];
+
+/// To accept a change: `UPDATE=1 cargo test -p vox-playout --test networks`, and look at the difference.
+#[test]
+fn the_table_of_networks_is_as_committed() {
+    let mut table =
+        "network        copies  mean ms  p95 ms  concealed %  repaired %  stretched %  late %  gaps\n".to_owned();
+    for name in NETWORKS {
+        for copies in [true, false] {
+            let heard = [1, 2, 3].map(|seed| {
+                let call = Call { copies, ..Call::over(network(name), seed).lasting(120) };
+                call.hear(adaptive())
+            });
+            let mean = |of: &dyn Fn(&sim::Heard) -> f64| heard.iter().map(of).sum::<f64>() / 3.0;
+            writeln!(
+                table,
+                "{name:14} {:6} {:8.1} {:7.1} {:12.3} {:11.3} {:12.2} {:7.3} {:5.0}",
+                if copies { "yes" } else { "no" },
+                mean(&|heard| heard.mean_excess_ms(0)),
+                mean(&|heard| heard.excess_percentile_ms(95)),
+                mean(&|heard| heard.percent(heard.stats.concealed_ticks)),
+                mean(&|heard| heard.percent(heard.stats.repaired_ticks)),
+                mean(&|heard| heard.percent(heard.stats.inserted_ticks + heard.stats.removed_ticks)),
+                mean(&|heard| 100.0 * heard.stats.packets_late as f64 / heard.stats.packets_received as f64),
+                mean(&|heard| heard.stats.concealment_events as f64),
+            )
+            .expect("a string takes it");
+        }
+    }
+    snapshot(&table);
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test may read and write its own snapshot")]
+fn snapshot(table: &str) {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/networks.txt");
+    if std::env::var("UPDATE").is_ok() {
+        std::fs::write(path, table).expect("the snapshot can be written");
+    }
+    let committed = std::fs::read_to_string(path).expect("the snapshot is there");
+    assert!(table == committed, "the table has changed; see how to accept it above\n{table}");
+}
+
+#[test]
+fn a_clean_network_settles_below_a_frame_and_20_ms_within_5_s() {
+    for name in ["perfect", "lan", "drift+200ppm", "wifi-good"] {
+        for copies in [true, false] {
+            let call = Call { copies, ..Call::over(network(name), 1).lasting(60) };
+            let heard = call.hear(adaptive());
+            let worst = heard.excess().filter(|(at, _)| at.ns() > 5 * S).map(|(_, excess)| excess).max();
+            assert!(worst < Some(40 * MS), "{name}: {worst:?}");
+        }
+    }
+}
+
+#[test]
+fn an_even_network_conceals_and_stretches_nothing_once_it_is_known() {
+    let heard = Call::over(network("lan"), 1).lasting(300).hear(adaptive());
+    assert_eq!(heard.stats.concealed_ticks, 0);
+    let changed = |played: &&sim::Played| (played.slot_ns - played.nominal_ns).abs() > played.nominal_ns / 1_000;
+    let stretched = heard.played.iter().filter(|played| played.due.ns() > 5 * S).filter(changed).count();
+    assert_eq!(stretched, 0);
+}
+
+#[test]
+fn after_an_outage_the_delay_is_back_within_5_s_and_nothing_jumps() {
+    for (name, seed) in [("lan", 1), ("wifi-good", 2), ("lan", 3)] {
+        for begins in [8 * S, 30 * S, 90 * S] {
+            let outage = Some((begins, begins + 400 * MS));
+            let call = Call::over(network(name), seed).lasting(120);
+            let calm = mean_excess_ns(&call.hear(adaptive()), begins + 5 * S, begins + 7 * S);
+            let heard = Call { outage, ..call }.hear(adaptive());
+            let after = mean_excess_ns(&heard, begins + 5 * S, begins + 7 * S);
+            assert!(after < calm + 10 * MS, "{name}, outage at {begins}: {after} ns after it, {calm} ns without");
+            for played in heard.played.iter().filter(|played| played.audio) {
+                let change = (played.slot_ns - played.nominal_ns) * 100 / played.nominal_ns;
+                assert!((-25..=40).contains(&change), "a change of {change} %");
+            }
+        }
+    }
+}
+
+fn mean_excess_ns(heard: &sim::Heard, from: i64, until: i64) -> i64 {
+    let within = |(at, _): &(vox_frame::Stamp, i64)| (from..until).contains(&at.ns());
+    let near: Vec<i64> = heard.excess().filter(within).map(|(_, excess)| excess).collect();
+    near.iter().sum::<i64>() / near.len().max(1) as i64
+}
+
+#[test]
+fn copies_repair_single_losses() {
+    for (name, share) in [("loss10", 0.85), ("loss20", 0.75)] {
+        let call = Call { copies: true, ..Call::over(network(name), 1).lasting(300) };
+        let heard = call.hear(adaptive());
+        let stats = &heard.stats;
+        let repaired = stats.fec_packets as f64 / stats.packets_lost as f64;
+        assert!(repaired > share, "{name}: {repaired}");
+    }
+}
+
+#[test]
+fn two_runs_are_the_same() {
+    let call = Call { copies: true, ..Call::over(network("lte"), 5).lasting(60) };
+    let (first, second) = (call.hear(adaptive()), call.hear(adaptive()));
+    let timeline = |heard: &sim::Heard| heard.played.iter().map(|one| (one.due, one.slot_ns)).collect::<Vec<_>>();
+    assert_eq!(timeline(&first), timeline(&second));
+    assert_eq!(first.stats, second.stats);
+}
