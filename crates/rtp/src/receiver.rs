@@ -9,6 +9,7 @@ use crate::extension::{ExtensionMap, HeaderFacts};
 use crate::heard::{Heard, Route};
 use crate::packet::{Packet, PacketError};
 use crate::payload::{Content, PayloadFormat, PayloadMap};
+use crate::reception::Reception;
 use crate::rtcp::{Block, Fact};
 use crate::source::{Admission, MAX_MISORDER};
 use crate::stream::{Delivery, Jump, Stream};
@@ -77,6 +78,8 @@ pub struct ReceiverStats {
     pub packets_misordered: u64,
     /// Packets of sources that never became valid, or stray ones.
     pub packets_stray: u64,
+    /// Packets that were lost and then repaired.
+    pub packets_recovered: u64,
     /// Datagrams that are no RTP, or whose payload is not of its codec.
     pub packets_malformed: u64,
     /// RTCP packets.
@@ -204,7 +207,7 @@ impl Receiver {
             return Ok(());
         }
         let key = (socket, packet.header.ssrc);
-        let delivery = Delivery { arrived, now };
+        let delivery = Delivery { arrived, now, recovered: false };
         let bound = self.sources.get(&key).map(|heard| heard.from);
         if !self.is_wanted(&packet, bound == Some(from)) {
             return Ok(());
@@ -217,6 +220,34 @@ impl Receiver {
             }
             _ => self.probe(key, from, &packet, delivery, datagram, out),
         }
+    }
+
+    /// Takes a packet that was lost and is repaired `now`, of what came from `from`. The network did not deliver it, so
+    /// no report counts it; a source that is not known yet has lost nothing.
+    ///
+    /// # Errors
+    /// Only those of `out`. Bad packets are counted.
+    pub fn handle_recovered<E>(
+        &mut self,
+        now: Stamp,
+        socket: u32,
+        from: SocketAddr,
+        packet: &[u8],
+        out: &mut impl FnMut(Record<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Ok(packet) = Packet::parse(packet) else {
+            self.stats.packets_malformed += 1;
+            return Ok(());
+        };
+        let heard = self.sources.get_mut(&(socket, packet.header.ssrc)).filter(|heard| heard.from == from);
+        let Some(stream) = heard.and_then(|heard| heard.stream.as_mut()) else { return Ok(()) };
+        let format = self.config.map.get(packet.header.payload_type);
+        if format != Some(&stream.payload) || stream.payload.measure(packet.payload).is_none() {
+            return Ok(());
+        }
+        self.stats.packets_recovered += 1;
+        let delivery = Delivery { arrived: now, now, recovered: true };
+        stream.write(&packet, Some(Content::Audio), delivery, HeaderFacts::default(), out)
     }
 
     /// Takes what RTCP says of sources, from `from` by `route`.
@@ -288,6 +319,17 @@ impl Receiver {
         let Some(heard) = sources.find(|heard| heard.bytes_out + bytes <= heard.bytes_in) else { return false };
         heard.bytes_out += bytes;
         true
+    }
+
+    /// How each source is received, with its SSRC and address.
+    pub fn receptions(&self) -> impl Iterator<Item = (u32, SocketAddr, &Reception)> {
+        let sources = self.sources.iter();
+        sources.filter_map(|(&(_, ssrc), heard)| Some((ssrc, heard.from, heard.reception.as_ref()?)))
+    }
+
+    /// Counts a datagram that is neither RTP nor RTCP.
+    pub const fn count_malformed(&mut self) {
+        self.stats.packets_malformed += 1;
     }
 
     /// The ways by which sources have spoken.

@@ -52,7 +52,8 @@ impl Sender {
         mut random: impl FnMut() -> u32,
     ) -> Self {
         let kept = format.rtp.as_ref().filter(|_| ssrc.is_none());
-        let own = kept.is_none().then(|| Numbers { sequence: random() as u16, offset: random(), marker: true });
+        // In the lower half, so that a receiver that misses the first packets of SRTP sees no wrap (RFC 3711, 3.3.1).
+        let own = kept.is_none().then(|| Numbers { sequence: random() as u16 >> 1, offset: random(), marker: true });
         Self {
             rate: format.rate,
             tick_bytes: format.tick_bytes(),

@@ -22,6 +22,8 @@ const BACKWARD_JUMP_S: i64 = 1;
 pub(crate) struct Delivery {
     pub(crate) arrived: Stamp,
     pub(crate) now: Stamp,
+    /// It was lost, and repaired by what came then.
+    pub(crate) recovered: bool,
 }
 
 #[derive(Debug)]
@@ -139,7 +141,7 @@ impl Stream {
             timestamp,
             duration,
             marker: packet.header.marker,
-            recovered: false,
+            recovered: delivery.recovered,
             padding: !audible,
             times,
             slot: None,
