@@ -3,13 +3,19 @@
 //! Samples are `f32`, full scale ±1.0, channels interleaved; a *frame* is one sample of every channel.
 
 mod device_clock;
+mod drift;
+mod fit;
+mod limiter;
 mod remix;
 mod resample;
 mod reshape;
+mod splice;
 mod timeline;
 mod varispeed;
 
 pub use device_clock::DeviceClock;
+pub use fit::{Fit, FitStats};
+pub use limiter::Limiter;
 pub use remix::Remix;
 pub use resample::Resampler;
 pub use reshape::{Reshape, Reshaped};
