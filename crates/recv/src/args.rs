@@ -51,6 +51,26 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "follow")]
     pub(crate) latch: bool,
 
+    /// RTCP comes to the port of RTP (RFC 5761), not to the next one.
+    #[arg(long)]
+    rtcp_mux: bool,
+
+    /// Send reports to that address. Otherwise they go to the group, or back to where a source's own reports come from.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) rtcp_to: Option<SocketAddr>,
+
+    /// The mean time between reports, at least.
+    #[arg(long, value_name = "SECONDS", default_value = "5")]
+    pub(crate) rtcp_interval: Seconds,
+
+    /// The bandwidth of the session in bits a second: reports take at most 5 % of it.
+    #[arg(long, value_name = "BITS", default_value_t = 64_000, value_parser = clap::value_parser!(u32).range(1_000..))]
+    pub(crate) bandwidth: u32,
+
+    /// Neither hear nor send reports.
+    #[arg(long, conflicts_with_all = ["rtcp_mux", "rtcp_to"])]
+    pub(crate) no_rtcp: bool,
+
     /// End after so long without a packet: 0 where audio was heard before, else 5 [default: never].
     #[arg(long, value_name = "SECONDS")]
     pub(crate) idle_timeout: Option<Seconds>,
@@ -77,6 +97,7 @@ impl Args {
         for (id, extension) in &self.extmap {
             session.extensions.insert(*id, *extension);
         }
+        session.rtcp_mux |= self.rtcp_mux;
         session.source = self.source.or(session.source);
     }
 }

@@ -1,21 +1,18 @@
 //! Receives RTP over UDP as streams of records.
 
 mod args;
+mod ports;
 
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use args::Args;
+use ports::Ports;
 use serde_json::json;
-use vox_cli::{Failure, Output, StatsFile, Wake, stop_requested, wait, warn};
+use vox_cli::{Failure, Output, StatsFile, Wake, stop_requested, wait_any, warn};
 use vox_frame::EndReason;
-use vox_rtp::{Description, Receiver, ReceiverConfig};
-use vox_sys::{Clock, monotonic_ns, net};
-
-/// The largest datagram there is, in bytes.
-const MAX_DATAGRAM: usize = 65_536;
+use vox_rtp::{ControlConfig, Description, Protocol, ReceiverConfig, Session};
+use vox_sys::{Clock, monotonic_ns};
 
 /// Datagrams that are read before what they gave is written: bounds what a flood can hold back.
 const BURST: usize = 64;
@@ -23,41 +20,26 @@ const BURST: usize = 64;
 /// How long a source may say nothing before its stream ends, in ns.
 const SOURCE_TIMEOUT_NS: i64 = 30_000_000_000;
 
-/// How often sources that have fallen silent are looked for, in ns.
-const EXPIRY_NS: i64 = 5_000_000_000;
-
 fn main() -> ExitCode {
     vox_cli::run(|args: Args| receive(&args))
 }
 
 fn receive(args: &Args) -> Result<(), Failure> {
-    let session = session(args)?;
-    let address = SocketAddr::new(session.address, session.port);
+    let session = description(args)?;
     let stats = args.stats.as_deref().map(StatsFile::create).transpose()?;
     let clock = Clock::own();
     let output = Output::stdout(clock.opening(), false)?;
-    let socket = net::receiver(address, args.interface.as_deref(), session.source)
-        .map_err(|error| Failure::network(format_args!("cannot listen on {address}: {error}")))?;
-    let config = ReceiverConfig {
-        map: session.map,
-        extensions: session.extensions,
-        max_sources: args.max_sources,
-        source_timeout_ns: SOURCE_TIMEOUT_NS,
-        max_age_ns: args.max_age.ns(),
-        follow: args.follow,
-        latch: args.latch,
-        seed: getrandom::u64().unwrap_or_else(|_| monotonic_ns() as u64),
-    };
-    let mut stage = Stage { receiver: Receiver::new(config), output, clock, told: BTreeSet::new() };
-    let outcome = stage.run(args, &socket);
-    if let Some(mut stats) = stats {
-        stats.line(&stage.summary());
-    }
+    let ports = Ports::open(&session, args)?;
+    let answers = !ports.has_everybody();
+    let session = Session::new(clock.now(), hearing(session, args), reporting(args, answers));
+    let mut stage = Stage { args, session, ports, output, clock, stats, told: BTreeSet::new() };
+    let outcome = stage.run();
+    stage.summarise();
     outcome
 }
 
 /// Where to listen, and what the payload types mean there.
-fn session(args: &Args) -> Result<Description, Failure> {
+fn description(args: &Args) -> Result<Description, Failure> {
     let mut description = match (&args.sdp, args.address) {
         (Some(file), _) => {
             let text = std::fs::read(file)
@@ -71,35 +53,62 @@ fn session(args: &Args) -> Result<Description, Failure> {
     Ok(description)
 }
 
-struct Stage {
-    receiver: Receiver,
+fn hearing(session: Description, args: &Args) -> ReceiverConfig {
+    ReceiverConfig {
+        map: session.map,
+        extensions: session.extensions,
+        max_sources: args.max_sources,
+        source_timeout_ns: SOURCE_TIMEOUT_NS,
+        max_age_ns: args.max_age.ns(),
+        follow: args.follow,
+        latch: args.latch,
+        seed: random(),
+    }
+}
+
+fn reporting(args: &Args, answers: bool) -> ControlConfig {
+    ControlConfig {
+        ssrc: random() as u32,
+        // RFC 7022: a name of this run only, which tells nothing of the person.
+        cname: format!("{:016x}", random()),
+        bandwidth: args.bandwidth,
+        interval_ns: args.rtcp_interval.ns(),
+        answers,
+        seed: random(),
+    }
+}
+
+struct Stage<'a> {
+    args: &'a Args,
+    session: Session,
+    ports: Ports,
     output: Output,
     clock: Clock,
+    stats: Option<StatsFile>,
     /// Payload types that a warning was given for.
     told: BTreeSet<u8>,
 }
 
-impl Stage {
-    fn run(&mut self, args: &Args, socket: &UdpSocket) -> Result<(), Failure> {
-        let mut buffer = vec![0; MAX_DATAGRAM];
+impl Stage<'_> {
+    fn run(&mut self) -> Result<(), Failure> {
         let began = monotonic_ns();
-        let until = args.duration.map(|duration| began.saturating_add(duration.ns()));
+        let until = self.args.duration.map(|duration| began.saturating_add(duration.ns()));
         let mut last_heard = began;
-        let mut expiry = began + EXPIRY_NS;
         loop {
             self.output.flush()?;
-            let idle = args.idle_timeout.map(|timeout| last_heard.saturating_add(timeout.ns()));
-            let deadline = [until, idle, Some(expiry)].into_iter().flatten().min();
+            let idle = self.args.idle_timeout.map(|timeout| last_heard.saturating_add(timeout.ns()));
+            let session = self.clock.mono_ns(self.session.next_deadline());
+            let deadline = [until, idle, Some(session)].into_iter().flatten().min();
             // A signal may have come during the flush, where it was noticed already: then no wait is cut short by it.
-            let wake = if stop_requested() { Wake::Signal } else { wait(Some(socket.as_fd()), deadline)? };
+            let wake = if stop_requested() { Wake::Signal } else { wait_any(&self.ports.descriptors(), deadline)? };
             if stop_requested() {
                 return self.finish(&EndReason::Stopped);
             }
             let now = monotonic_ns();
             if let Wake::Readable(_) = wake {
-                let before = self.receiver.stats().packets_received;
-                self.read(socket, &mut buffer)?;
-                if self.receiver.stats().packets_received > before {
+                let before = self.session.receiver.stats().packets_received;
+                self.read()?;
+                if self.session.receiver.stats().packets_received > before {
                     last_heard = now;
                 }
             } else if idle.is_some_and(|idle| now >= idle) {
@@ -108,36 +117,54 @@ impl Stage {
             if until.is_some_and(|until| now >= until) {
                 return self.finish(&EndReason::Complete);
             }
-            if now >= expiry {
-                expiry = now + EXPIRY_NS;
-                let output = &mut self.output;
-                self.receiver.handle_timeout(self.clock.now(), &mut |record| output.write(&record))?;
+            if now >= session {
+                self.report()?;
             }
         }
     }
 
-    fn read(&mut self, socket: &UdpSocket, buffer: &mut [u8]) -> Result<(), Failure> {
+    fn read(&mut self) -> Result<(), Failure> {
         for _ in 0..BURST {
-            let received = net::receive(socket, buffer)
-                .map_err(|error| Failure::network(format_args!("cannot receive: {error}")))?;
-            let Some(datagram) = received else { return Ok(()) };
-            let now = self.clock.now();
-            let arrived = now.plus(-datagram.age);
-            let output = &mut self.output;
-            let bytes = &buffer[..datagram.length];
-            self.receiver
-                .handle_datagram(now, 0, datagram.from, arrived, bytes, &mut |record| output.write(&record))?;
-            self.warn_of_unknown();
+            let Some(datagram) = self.ports.receive(&self.clock)? else { break };
+            let (now, output) = (self.clock.now(), &mut self.output);
+            let (route, arrived) = (datagram.route, datagram.arrived);
+            match datagram.protocol {
+                Protocol::Rtcp if self.args.no_rtcp => {}
+                Protocol::Rtcp => self.session.handle_control(now, route, arrived, datagram.bytes),
+                _ => self
+                    .session
+                    .handle_datagram(now, route, arrived, datagram.bytes, &mut |record| output.write(&record))?,
+            }
+        }
+        self.warn_of_unknown();
+        Ok(())
+    }
+
+    /// What is due without a datagram: sources that are gone, and reports.
+    fn report(&mut self) -> Result<(), Failure> {
+        let now = self.clock.now();
+        let output = &mut self.output;
+        self.session.handle_timeout(now, &mut |record| output.write(&record))?;
+        let packets = self.session.poll(now);
+        if self.args.no_rtcp || packets.is_empty() {
+            return Ok(());
+        }
+        packets.iter().for_each(|outgoing| self.ports.send(outgoing));
+        if let Some(stats) = &mut self.stats {
+            for line in sources(&self.session) {
+                stats.line(&line);
+            }
         }
         Ok(())
     }
 
     /// Says once what a stranger may say a thousand times.
     fn warn_of_unknown(&mut self) {
-        if self.receiver.unknown_payload_types().len() == self.told.len() {
+        let unknown = self.session.receiver.unknown_payload_types();
+        if unknown.len() == self.told.len() {
             return;
         }
-        for number in self.receiver.unknown_payload_types().keys() {
+        for number in unknown.keys() {
             if self.told.insert(*number) {
                 warn(format_args!(
                     "packets of payload type {number} are dropped: say what it means, as in --map {number}=opus/48000/2"
@@ -147,20 +174,29 @@ impl Stage {
     }
 
     fn end_idle(&mut self) -> Result<(), Failure> {
-        let heard = self.receiver.stats().packets_received > 0;
+        let heard = self.session.receiver.stats().packets_received > 0;
         self.finish(&EndReason::Timeout)?;
         if heard { Ok(()) } else { Err(Failure::network("nothing was heard before the time-out")) }
     }
 
     fn finish(&mut self, reason: &EndReason) -> Result<(), Failure> {
+        if let Some(stats) = &mut self.stats {
+            for line in sources(&self.session) {
+                stats.line(&line);
+            }
+        }
         let output = &mut self.output;
-        self.receiver.finish(reason, &mut |record| output.write(&record))?;
+        let goodbyes = self.session.finish(self.clock.now(), reason, &mut |record| output.write(&record))?;
+        if !self.args.no_rtcp {
+            goodbyes.iter().for_each(|outgoing| self.ports.send(outgoing));
+        }
         self.output.flush()
     }
 
-    fn summary(&self) -> serde_json::Value {
-        let stats = self.receiver.stats();
-        json!({
+    fn summarise(&mut self) {
+        let Some(file) = &mut self.stats else { return };
+        let stats = self.session.receiver.stats();
+        file.line(&json!({
             "summary": true,
             "packetsReceived": stats.packets_received,
             "bytesReceived": stats.bytes_received,
@@ -170,9 +206,36 @@ impl Stage {
             "packetsMalformed": stats.packets_malformed,
             "packetsUnknown": stats.packets_unknown,
             "packetsRefused": stats.packets_refused,
+            "packetsForeign": stats.packets_foreign,
+            "packetsReflected": stats.packets_reflected,
             "rtcpPackets": stats.packets_rtcp,
+            "rtcpRefused": stats.rtcp_refused,
+            "byesIgnored": stats.byes_ignored,
+            "moves": stats.moves,
             "streams": stats.streams,
             "restarts": stats.restarts,
-        })
+        }));
     }
+}
+
+/// What is known of each source.
+fn sources(session: &Session) -> Vec<serde_json::Value> {
+    let round_trip = session.control.round_trip_ns().map(|ns| ns as f64 / 1e9);
+    let line = |(ssrc, from, reception): (u32, _, &vox_rtp::Reception)| {
+        json!({
+            "type": "inbound-rtp",
+            "ssrc": ssrc,
+            "source": format!("{from}"),
+            "packetsReceived": reception.received(),
+            "packetsLost": reception.lost(),
+            "jitter": f64::from(reception.jitter()) / f64::from(reception.clock().hz()),
+            "roundTripTime": round_trip,
+        })
+    };
+    let receptions = session.receiver.receptions();
+    receptions.map(|(ssrc, from, reception): (u32, std::net::SocketAddr, _)| line((ssrc, from, reception))).collect()
+}
+
+fn random() -> u64 {
+    getrandom::u64().unwrap_or_else(|_| monotonic_ns() as u64)
 }

@@ -23,6 +23,7 @@ mod reception;
 mod rtcp;
 mod sdp;
 mod sender;
+mod session;
 mod source;
 mod stream;
 
@@ -40,4 +41,5 @@ pub use reception::Reception;
 pub use rtcp::{Block, Fact, Malformed, read_control, write_control};
 pub use sdp::{AnnouncedStream, Announcement, Description, SdpError, is_source_specific};
 pub use sender::{Piece, Sender};
+pub use session::{Protocol, Session};
 pub use source::{Admission, MAX_DROPOUT, MAX_MISORDER, MIN_SEQUENTIAL, Source};

@@ -61,6 +61,11 @@ impl Reception {
         self.highest.wrapping_sub(self.base).wrapping_add(1)
     }
 
+    /// Packets that came so far.
+    pub const fn received(&self) -> u32 {
+        self.received
+    }
+
     /// Packets lost so far; negative where duplicates came.
     pub const fn lost(&self) -> i32 {
         self.expected().wrapping_sub(self.received) as i32
