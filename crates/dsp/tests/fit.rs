@@ -1,0 +1,251 @@
+//! What fitting frames into slots does to sound.
+
+use core::f64::consts::TAU;
+
+use vox_dsp::Fit;
+use vox_frame::{Channels, Rate};
+
+/// How much longer than its frame each slot is, in frames.
+type Slots = fn(usize) -> i64;
+
+fn rate(hz: u32) -> Rate {
+    Rate::new(hz).expect("a rate")
+}
+
+/// Fits `input`, in frames of 20 ms, into slots; sees to it that each is filled exactly.
+fn fit(hz: u32, channels: Channels, input: &[f32], slots: Slots) -> (Vec<f32>, Fit) {
+    let mut fit = Fit::new(rate(hz), channels);
+    let frame = hz as usize / 50 * channels.count();
+    let mut out = Vec::new();
+    for (n, part) in input.chunks_exact(frame).enumerate() {
+        let wanted = ((frame / channels.count()) as i64 + slots(n)).max(0) as usize;
+        let before = out.len();
+        fit.process(part, wanted, &mut out);
+        assert_eq!(out.len() - before, wanted * channels.count(), "frame {n}");
+    }
+    (out, fit)
+}
+
+fn tone(hz: f64, rate: u32, seconds: f64) -> Vec<f32> {
+    (0..(f64::from(rate) * seconds) as usize)
+        .map(|n| ((TAU * hz * n as f64 / f64::from(rate)).sin() * 0.5) as f32)
+        .collect()
+}
+
+/// A voice: pulses of a pitch that glides, through a few formants.
+fn voice(rate: u32, seconds: f64, pitch: fn(f64) -> f64) -> Vec<f32> {
+    let mut phase = 0.0f64;
+    (0..(f64::from(rate) * seconds) as usize)
+        .map(|n| {
+            let t = n as f64 / f64::from(rate);
+            phase += pitch(t) / f64::from(rate);
+            let mut sum = 0.0;
+            for k in 1..30 {
+                let hz = f64::from(k) * pitch(t);
+                let gain = 1.0 / (1.0 + ((hz - 600.0) / 200.0).powi(2))
+                    + 0.5 / (1.0 + ((hz - 1_400.0) / 250.0).powi(2))
+                    + 0.02;
+                sum += gain * (TAU * phase * f64::from(k)).sin();
+            }
+            (sum * 0.15) as f32
+        })
+        .collect()
+}
+
+/// Radix 2, in place.
+fn fft(re: &mut [f64], im: &mut [f64]) {
+    let n = re.len();
+    let mut j = 0;
+    for i in 1..n {
+        let mut bit = n >> 1;
+        while j & bit != 0 {
+            j ^= bit;
+            bit >>= 1;
+        }
+        j |= bit;
+        if i < j {
+            re.swap(i, j);
+            im.swap(i, j);
+        }
+    }
+    let mut len = 2;
+    while len <= n {
+        for i in (0..n).step_by(len) {
+            for k in 0..len / 2 {
+                let (s, c) = (-TAU * k as f64 / len as f64).sin_cos();
+                let (a, b) = (i + k, i + k + len / 2);
+                let (x, y) = (re[b] * c - im[b] * s, re[b] * s + im[b] * c);
+                (re[b], im[b]) = (re[a] - x, im[a] - y);
+                (re[a], im[a]) = (re[a] + x, im[a] + y);
+            }
+        }
+        len *= 2;
+    }
+}
+
+/// The strongest component farther than 25 Hz from the tone, in dB below it.
+fn spurious(samples: &[f32], hz: f64, rate: u32) -> f64 {
+    let n = samples.len().next_power_of_two() / 2;
+    let window = |k: usize| {
+        let x = TAU * k as f64 / n as f64;
+        0.358_75 - 0.488_29 * x.cos() + 0.141_28 * (2.0 * x).cos() - 0.011_68 * (3.0 * x).cos()
+    };
+    let mut re: Vec<f64> = samples[..n].iter().enumerate().map(|(k, x)| f64::from(*x) * window(k)).collect();
+    let mut im = vec![0.0; n];
+    fft(&mut re, &mut im);
+    let power: Vec<f64> = (0..n / 2).map(|k| re[k] * re[k] + im[k] * im[k]).collect();
+    let width = f64::from(rate) / n as f64;
+    let (mut main, mut other) = (0.0f64, 0.0f64);
+    for (k, power) in power.iter().enumerate() {
+        let away = (k as f64 * width - hz).abs();
+        if away <= 25.0 {
+            main = main.max(*power);
+        } else {
+            other = other.max(*power);
+        }
+    }
+    10.0 * (main / other).log10()
+}
+
+/// The largest second difference, as a multiple of what a tone of that frequency and size has itself.
+fn roughness(samples: &[f32], hz: f64, rate: u32) -> f64 {
+    let own = 0.5 * (TAU * hz / f64::from(rate)).powi(2);
+    let worst = samples.windows(3).map(|w| f64::from((w[0] - 2.0 * w[1] + w[2]).abs())).fold(0.0, f64::max);
+    worst / own
+}
+
+/// The pitch of voiced 40 ms at `at`, by the autocorrelation's peak, interpolated.
+fn pitch(samples: &[f32], at: usize, rate: u32) -> f64 {
+    let window = rate as usize / 25;
+    let product = |lag: usize| -> f64 {
+        let (a, b) = (&samples[at..at + window], &samples[at + lag..at + lag + window]);
+        let (mut dot, mut power) = (0.0, 1e-9);
+        for (a, b) in a.iter().zip(b) {
+            dot += f64::from(a * b);
+            power += f64::from(a * a + b * b);
+        }
+        2.0 * dot / power
+    };
+    let (least, most) = (rate as usize / 350, rate as usize / 80);
+    let values: Vec<f64> = (least..=most).map(product).collect();
+    let top = values.iter().copied().fold(f64::MIN, f64::max);
+    // The first of the peaks that are as good as the best is the period, the others are its multiples.
+    let best = (1..values.len() - 1)
+        .find(|&k| values[k] > 0.95 * top && values[k] >= values[k - 1] && values[k] >= values[k + 1])
+        .unwrap_or(1);
+    let (a, b, c) = (values[best - 1], values[best], values[best + 1]);
+    let offset = 0.5 * (a - c) / (a - 2.0 * b + c);
+    f64::from(rate) / ((least + best) as f64 + offset)
+}
+
+#[test]
+fn frames_as_long_as_their_slots_pass_untouched() {
+    let input = tone(440.0, 48_000, 1.0);
+    let (out, fit) = fit(48_000, Channels::MONO, &input, |_| 0);
+    assert_eq!(out, input);
+    assert_eq!(fit.delay(), 0);
+}
+
+#[test]
+fn slots_are_filled_to_the_frame_whatever_they_are() {
+    let slots: [Slots; 5] = [
+        |n| [-480, 0, 240, 3, -7, 96, -144][n % 7],
+        |n| if n % 3 == 0 { -960 } else { 480 },
+        |n| if n < 40 { 5_000 } else { -3_000 },
+        |n| (n * 7_919 % 1_921) as i64 - 960,
+        |n| if n % 10 == 0 { 20_000 } else { -960 },
+    ];
+    for slots in slots {
+        let (out, _) = fit(48_000, Channels::STEREO, &tone(300.0, 48_000, 4.0), slots);
+        assert!(out.iter().all(|sample| sample.abs() < 0.8));
+    }
+}
+
+#[test]
+fn the_first_frames_may_already_be_too_short() {
+    for hz in [8_000, 44_100, 48_000] {
+        let (out, _) = fit(hz, Channels::MONO, &tone(200.0, hz, 0.4), |_| 37);
+        assert!(out.iter().any(|sample| sample.abs() > 0.4));
+    }
+}
+
+#[test]
+fn a_tone_stays_clean_while_the_delay_changes() {
+    // As it is, longer by 15 %, shorter by 15 %, in turns.
+    for hz in [8_000_u32, 16_000, 48_000] {
+        let slots: Slots = match hz {
+            8_000 => |n| [0, 24, -24][n / 40 % 3],
+            16_000 => |n| [0, 48, -48][n / 40 % 3],
+            _ => |n| [0, 144, -144][n / 40 % 3],
+        };
+        for frequency in [220.0, 440.0, 997.0, 1_760.0, 3_100.0] {
+            let input = tone(frequency, hz, 6.0);
+            let (out, fit) = fit(hz, Channels::MONO, &input, slots);
+            let stats = fit.stats();
+            assert!(stats.inserted > u64::from(hz) / 10 && stats.removed > u64::from(hz) / 10, "{stats:?}");
+            let clean = spurious(&out, frequency, hz);
+            let rough = roughness(&out, frequency, hz);
+            assert!(clean >= 40.0, "{frequency} Hz at {hz}: {clean:.1} dB");
+            assert!(rough < 1.3, "{frequency} Hz at {hz}: a click of {rough:.1}");
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_drifts_is_resampled_away_without_a_seam() {
+    for ppm in [-300_i64, -50, 50, 300] {
+        let slots: Slots = match ppm {
+            // A frame of 960 more or less, now and then.
+            -300 => |n| -i64::from(n * 288 % 1_000 < 288),
+            -50 => |n| -i64::from(n * 48 % 1_000 < 48),
+            50 => |n| i64::from(n * 48 % 1_000 < 48),
+            _ => |n| i64::from(n * 288 % 1_000 < 288),
+        };
+        let input = tone(997.0, 48_000, 60.0);
+        let (out, fit) = fit(48_000, Channels::MONO, &input, slots);
+        let stats = fit.stats();
+        assert!(stats.seams <= 2, "{stats:?} at {ppm} ppm");
+        assert!(fit.delay() < 48_000 / 200, "{} frames at {ppm} ppm", fit.delay());
+        let end = &out[out.len() - 20 * 48_000..];
+        assert!(spurious(end, 997.0, 48_000) > 60.0);
+        let worst = roughness(&out[960..], 997.0, 48_000);
+        assert!(worst < 1.2, "{worst}");
+    }
+}
+
+#[test]
+fn a_voice_keeps_its_pitch_through_fifteen_percent() {
+    let slots: [Slots; 2] = [|_| 144, |_| -144];
+    for slots in slots {
+        let input = voice(48_000, 3.0, |_| 118.0);
+        let (out, _) = fit(48_000, Channels::MONO, &input, slots);
+        let mut worst = 0.0f64;
+        for at in (9_600..out.len() - 9_600).step_by(4_800) {
+            worst = worst.max((pitch(&out, at, 48_000) / 118.0 - 1.0).abs());
+        }
+        assert!(worst < 0.01, "{worst}");
+    }
+}
+
+#[test]
+fn the_delay_that_is_left_after_a_change_is_gone_in_seconds() {
+    let input = voice(48_000, 20.0, |t| 120.0 + 30.0 * (t * 2.0).sin());
+    let slots: Slots = |n| {
+        if n < 100 {
+            192
+        } else if n < 200 {
+            -192
+        } else {
+            0
+        }
+    };
+    let (_, fit) = fit(48_000, Channels::MONO, &input, slots);
+    assert!(fit.delay() < 48 * 4, "{} frames", fit.delay());
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes() {
+    let slots: Slots = |n| (n * 7_919 % 301) as i64 - 150;
+    let input = voice(48_000, 2.0, |t| 120.0 + 30.0 * (t * 2.0).sin());
+    assert_eq!(fit(48_000, Channels::MONO, &input, slots).0, fit(48_000, Channels::MONO, &input, slots).0);
+}
