@@ -75,7 +75,13 @@ impl Args {
                 let default = Adaptive::default();
                 let max_ns = if let Some(MaxArg::Time(max)) = most { max.ns() } else { default.max_ns };
                 let price_ns = (default.price_ns as f64 * self.safety) as i64;
-                Config::adaptive(Adaptive { min_ns: self.min.ns(), max_ns, price_ns, stretch: !self.no_stretch })
+                Config::adaptive(Adaptive {
+                    min_ns: self.min.ns(),
+                    max_ns,
+                    price_ns,
+                    stretch: !self.no_stretch,
+                    ..default
+                })
             }
         };
         // A clock made of stamps is never behind.

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use vox_cli::{Failure, Output};
 use vox_frame::{Audio, End, Format, Gap, LaterPacket, MAX_PAYLOAD, MediaTime, Raw, Record, Stamp, StreamId, Times};
 use vox_playout::{
-    Config, Insert, Meta, Missing, Output as Released, Played, Playout, Stats, carries_copy, falls_silent,
+    Adaptive, Config, Insert, Meta, Missing, Output as Released, Played, Playout, Rule, Stats, carries_copy,
+    falls_silent,
 };
 
 /// The most records of other kinds that wait for their turn among the audio.
@@ -59,7 +60,7 @@ pub(crate) enum Step {
 
 impl Lane {
     pub(crate) fn new(id: StreamId, format: Format, config: Config) -> Self {
-        let playout = Playout::new(config, format.rate);
+        let playout = Playout::new(fitting(config, &format), format.rate);
         Self { id, format, playout, aside: VecDeque::new(), end: None, finished: None, origin: None, announced: false }
     }
 
@@ -70,6 +71,11 @@ impl Lane {
 
     pub(crate) fn stats(&self) -> &Stats {
         self.playout.stats()
+    }
+
+    /// The delay that is aimed at, and the clocks' difference (parts per billion).
+    pub(crate) fn aim(&self) -> (Option<i64>, i64) {
+        (self.playout.target_ns(), self.playout.drift_ppb())
     }
 
     pub(crate) fn held(&self) -> (usize, i64) {
@@ -174,6 +180,16 @@ impl Lane {
             }
         }
         Ok(())
+    }
+}
+
+/// What nobody paces has no network behind it: there is nothing to be careful of.
+const fn fitting(config: Config, format: &Format) -> Config {
+    match config.rule {
+        Rule::Adaptive(rule) if !format.live => {
+            Config { rule: Rule::Adaptive(Adaptive { first_ns: 0, ..rule }), ..config }
+        }
+        Rule::Adaptive(_) | Rule::Fixed { .. } | Rule::Count { .. } => config,
     }
 }
 

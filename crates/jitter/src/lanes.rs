@@ -267,7 +267,7 @@ impl Lanes {
         if let Some(lane) = lanes.pop_front() {
             self.totals.add(&lane.format, lane.stats());
             if let Some(file) = &mut self.file {
-                file.line(&stats::stream("stream-end", id, &lane.format, lane.stats(), lane.held()));
+                file.line(&stats::stream("stream-end", id, &lane));
             }
         }
         match lanes.front_mut() {
@@ -288,7 +288,7 @@ impl Lanes {
         }
         self.told = Some(now);
         for (id, lane) in self.lanes.iter().filter_map(|(id, lanes)| Some((id, lanes.front()?))) {
-            file.line(&stats::stream("stream", *id, &lane.format, lane.stats(), lane.held()));
+            file.line(&stats::stream("stream", *id, lane));
         }
     }
 }

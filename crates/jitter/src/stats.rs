@@ -4,8 +4,11 @@ use serde_json::{Value, json};
 use vox_frame::{Format, StreamId};
 use vox_playout::Stats;
 
+use crate::lane::Lane;
+
 /// One stream's counters.
-pub(crate) fn stream(kind: &str, id: StreamId, format: &Format, stats: &Stats, held: (usize, i64)) -> Value {
+pub(crate) fn stream(kind: &str, id: StreamId, lane: &Lane) -> Value {
+    let (format, stats, held, (target, drift)) = (&lane.format, lane.stats(), lane.held(), lane.aim());
     let seconds = |ticks: u64| ticks as f64 / f64::from(format.rate.hz());
     let emitted = stats.jitter_buffer_emitted_count;
     let delay_ms = stats.jitter_buffer_delay_ns as f64 / emitted.max(1) as f64 / 1e6;
@@ -26,6 +29,16 @@ pub(crate) fn stream(kind: &str, id: StreamId, format: &Format, stats: &Stats, h
         "jitter": stats.jitter_ns / 1e9,
         "jitterBufferDelay": stats.jitter_buffer_delay_ns as f64 / 1e9,
         "jitterBufferEmittedCount": emitted,
+        "jitterBufferTargetDelay": stats.jitter_buffer_target_delay_ns as f64 / 1e9,
+        "concealedSamples": stats.concealed_ticks + stats.silent_concealed_ticks,
+        "silentConcealedSamples": stats.silent_concealed_ticks,
+        "concealmentEvents": stats.concealment_events,
+        "insertedSamplesForDeceleration": stats.inserted_ticks,
+        "removedSamplesForAcceleration": stats.removed_ticks,
+        "fecPacketsReceived": stats.fec_packets,
+        "repairedSamples": stats.repaired_ticks,
+        "targetDelayMs": target.map(|target| round(target as f64 / 1e6)),
+        "driftPpm": round(drift as f64 / 1e3),
         "silentSeconds": round(seconds(stats.silent_ticks)),
         "gaps": stats.gaps,
         "resyncs": stats.resyncs,
@@ -47,6 +60,9 @@ pub(crate) struct Totals {
     gap_seconds: f64,
     emitted_seconds: f64,
     delay_seconds: f64,
+    concealed_seconds: f64,
+    repaired_seconds: f64,
+    stretched_seconds: f64,
 }
 
 impl Totals {
@@ -61,6 +77,9 @@ impl Totals {
         self.duplicated += stats.packets_duplicated;
         self.gap_seconds += stats.gap_ticks as f64 / rate;
         self.emitted_seconds += stats.jitter_buffer_emitted_count as f64 / rate;
+        self.concealed_seconds += stats.concealed_ticks as f64 / rate;
+        self.repaired_seconds += stats.repaired_ticks as f64 / rate;
+        self.stretched_seconds += (stats.inserted_ticks + stats.removed_ticks) as f64 / rate;
         self.delay_seconds += stats.jitter_buffer_delay_ns as f64 / 1e9 / rate;
     }
 
@@ -77,6 +96,9 @@ impl Totals {
             "packetsDuplicated": self.duplicated,
             "audioSeconds": round(self.emitted_seconds),
             "gapSeconds": round(self.gap_seconds),
+            "concealedSeconds": round(self.concealed_seconds),
+            "repairedSeconds": round(self.repaired_seconds),
+            "stretchedSeconds": round(self.stretched_seconds),
             "delayMs": round(delay_ms),
         })
     }

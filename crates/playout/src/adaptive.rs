@@ -14,14 +14,11 @@ use crate::record::Meta;
 /// How often the target is worked out, in ns of arrivals.
 const UPDATE_NS: i64 = 100_000_000;
 
-/// What is expected of a network that nothing is known of yet, in ns.
-const FIRST_TARGET_NS: i64 = 20_000_000;
-
 /// Until so much has been heard the first target holds, in ns.
 const LEARNING_NS: i64 = 1_000_000_000;
 
 /// What is added to what is needed, in ns: small errors of the delay are not worth a change.
-const MARGIN_NS: i64 = 1_000_000;
+const MARGIN_NS: i64 = 2_000_000;
 
 /// Packets for which a lost one may still come, or be repaired.
 const PENDING: u64 = 16;
@@ -59,8 +56,8 @@ impl Follower {
             began: None,
             updated: None,
             learning: true,
-            target_ns: FIRST_TARGET_NS,
-            usual_ns: FIRST_TARGET_NS,
+            target_ns: 0,
+            usual_ns: 0,
             packet_ns: 0,
             furthest: None,
         }
@@ -168,7 +165,7 @@ impl Follower {
     pub(crate) fn update_now(&mut self, rule: &Adaptive) {
         let advice = self.needs.advice(rule.price_ns, if rule.stretch { HELD_UP_PERCENT } else { 0 }, self.packet_ns);
         let needed = advice.target_ns + MARGIN_NS;
-        let target = if self.learning { needed.max(FIRST_TARGET_NS) } else { needed };
+        let target = if self.learning { needed.max(rule.first_ns) } else { needed };
         self.target_ns = target.max(rule.min_ns).min(rule.max_ns);
         self.usual_ns = advice.usual_ns;
     }

@@ -28,6 +28,8 @@ pub struct Adaptive {
     pub min_ns: i64,
     /// The most delay, in nanoseconds; it wins over `min_ns` where that is larger.
     pub max_ns: i64,
+    /// The delay before anything is known of the network, in nanoseconds.
+    pub first_ns: i64,
     /// What losing everything would be worth in delay, in nanoseconds: one packet in a hundred is worth a hundredth of
     /// it. More is safer and later.
     pub price_ns: i64,
@@ -37,7 +39,7 @@ pub struct Adaptive {
 
 impl Default for Adaptive {
     fn default() -> Self {
-        Self { min_ns: 0, max_ns: 500_000_000, price_ns: 57_000_000_000, stretch: true }
+        Self { min_ns: 0, max_ns: 500_000_000, first_ns: 20_000_000, price_ns: 57_000_000_000, stretch: true }
     }
 }
 

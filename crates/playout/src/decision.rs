@@ -10,11 +10,8 @@ const BELOW_SHARE: i64 = 16;
 /// Where stretching stops once it has begun, in ns.
 const DONE_NS: i64 = 500_000;
 
-/// The most that a small error is corrected by, in parts per million: 0.03 % is no change of pitch that anybody hears.
+/// What half of such an error is corrected by, in parts per million: 0.03 % is no change of pitch that anybody hears.
 const GLIDE_PPM: i64 = 300;
-
-/// Time over which a small error is corrected, in ns.
-const GLIDE_NS: i64 = 10_000_000_000;
 
 /// How much longer a record may be played, in percent.
 const STRETCH_PERCENT: i64 = 25;
@@ -91,9 +88,11 @@ pub(crate) fn fit(status: &Status) -> (i64, bool) {
     let below = BELOW_NS + status.target_ns / BELOW_SHARE;
     let right = if status.adjusting { -DONE_NS..=DONE_NS } else { -below..=ABOVE_NS };
     if right.contains(&error_ns) {
+        if (-below / 2..=ABOVE_NS / 2).contains(&error_ns) {
+            return (0, false);
+        }
         let most = span_ns / 1_000 * GLIDE_PPM / 1_000;
-        let share = i128::from(-error_ns) * i128::from(span_ns) / i128::from(GLIDE_NS);
-        return (i64::try_from(share).unwrap_or(0).clamp(-most, most), false);
+        return (if error_ns > 0 { -most } else { most }, false);
     }
     let gentle = if error_ns.abs() <= GENTLE_NS { 2 } else { 1 };
     let longest = span_ns * STRETCH_PERCENT / 100 / gentle;

@@ -50,6 +50,7 @@ fn config() -> impl Strategy<Value = Config> {
             Rule::Adaptive(Adaptive {
                 min_ns: min * 1_000_000,
                 max_ns: max * 1_000_000,
+                first_ns: min * 500_000,
                 price_ns: price * 1_000_000,
                 stretch,
             })

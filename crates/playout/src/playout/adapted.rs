@@ -14,6 +14,9 @@ const PIECE_NS: i64 = 10_000_000;
 /// After so much inserted time there is nothing to conceal with any more, in ns: the buffer waits.
 const CONCEAL_NS: i64 = 200_000_000;
 
+/// Less drift than this is none, in parts per billion: samples that need no change get none.
+const LEAST_DRIFT_PPB: i64 = 2_000;
+
 /// What is left of a lost packet beside the time that was inserted for it is left out below this share.
 const REST_SHARE: i64 = 4;
 
@@ -100,7 +103,8 @@ impl<P> Playout<P> {
 
     fn status(&self, position: Position, ticks: u64, desired: Stamp) -> Status {
         let nominal = self.span_ns(position.media, ticks);
-        let drift = i128::from(nominal) * i128::from(self.follower.drift_ppb()) / 1_000_000_000;
+        let ppb = Some(self.follower.drift_ppb()).filter(|ppb| ppb.abs() >= LEAST_DRIFT_PPB).unwrap_or(0);
+        let drift = i128::from(nominal) * i128::from(ppb) / 1_000_000_000;
         Status {
             span_ns: nominal.saturating_add(i64::try_from(drift).unwrap_or(0)),
             error_ns: position.due.since(desired),
