@@ -241,10 +241,11 @@ fn clicking(session: &mut Session, id: u32, ppm: f64, begins: f64, seconds: f64,
     let first = 1_000_000 * u64::from(id);
     while when(sample) < seconds {
         let mut payload = vec![0xff_u8; 160];
-        let next = when(sample).ceil();
-        let inside = ((next - begins) * rate).round() as i64 - sample as i64;
-        if (0..160).contains(&inside) {
-            payload[inside as usize] = 0;
+        for second in [when(sample).floor(), when(sample).ceil()] {
+            let inside = ((second - begins) * rate).round() as i64 - sample as i64;
+            if (0..160).contains(&inside) {
+                payload[inside as usize] = 0;
+            }
         }
         let at = START + (when(sample) * 1e9).round() as i64;
         session.packet(at, id, first + sample, 160, times(at, sample / 160), &payload);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use vox_frame::{Audio, Extension, Extensions, Gap, GapReason, MediaTime, Rate, Stamp};
 
 /// How long a record waits for those before it, and for what comes next to tell a jam from a stall, in ns.
-pub(crate) const HOLD_NS: i64 = 300_000_000;
+pub(crate) const HOLD_NS: i64 = 200_000_000;
 
 /// A step of media time that is no jitter: the sender began anew, in ns.
 const ANEW_NS: i64 = 1_000_000_000;

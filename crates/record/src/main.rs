@@ -26,7 +26,7 @@ use crate::args::Args;
 use crate::session::Session;
 
 /// How often files are made whole, in ns: with the time that records wait, less than a second is ever missing.
-const FLUSH_NS: i64 = 300_000_000;
+const FLUSH_NS: i64 = 150_000_000;
 
 fn main() -> ExitCode {
     vox_cli::run(|args: Args| match &args.to {

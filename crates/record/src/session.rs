@@ -122,7 +122,7 @@ impl<'a> Session<'a> {
             files.extend(mix.flush()?);
         }
         if !files.is_empty() {
-            self.store.sync(files);
+            self.store.sync(files, now);
         }
         Ok(())
     }

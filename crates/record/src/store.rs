@@ -17,6 +17,9 @@ use crate::file::{PcmFile, WavFile};
 use crate::flac::FlacFile;
 use crate::name::{Facts, Naming, cannot};
 
+/// How often files are forced to the disk, in ns.
+const SYNC_NS: i64 = 800_000_000;
+
 /// The most lines that wait for the beginning.
 const MAX_KEPT: usize = 4096;
 
@@ -31,6 +34,9 @@ pub(crate) struct Store {
     pub(crate) split: Option<Split>,
     sidecar: Option<(File, PathBuf)>,
     disk: Disk,
+    /// Files that were written to since they were last forced to the disk, and when that was.
+    unsynced: Vec<Arc<File>>,
+    synced: Stamp,
     begun: Option<Stamp>,
     /// Lines from before the recording began.
     kept: Vec<Value>,
@@ -69,6 +75,8 @@ impl Store {
             split: args.split,
             sidecar: None,
             disk: Disk::new(),
+            unsynced: Vec::new(),
+            synced: Stamp::ZERO,
             begun: None,
             kept: Vec::new(),
             wants_sidecar: !args.no_sidecar,
@@ -160,8 +168,13 @@ impl Store {
     }
 
     /// Has what was written to these files forced to the disk, without waiting for it.
-    pub(crate) fn sync(&self, files: Vec<Arc<File>>) {
-        self.disk.sync(files);
+    pub(crate) fn sync(&mut self, files: Vec<Arc<File>>, now: Stamp) {
+        self.unsynced.retain(|file| !files.iter().any(|other| Arc::ptr_eq(file, other)));
+        self.unsynced.extend(files);
+        if now.since(self.synced) >= SYNC_NS {
+            self.synced = now;
+            self.disk.sync(std::mem::take(&mut self.unsynced));
+        }
     }
 }
 
