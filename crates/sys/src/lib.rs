@@ -3,5 +3,6 @@
 mod clock;
 pub mod net;
 pub mod pipe;
+pub mod tcp;
 
 pub use clock::{Clock, monotonic_ns};
