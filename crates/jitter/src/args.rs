@@ -10,7 +10,17 @@ use vox_playout::{Adaptive, Config, Rule, Start};
 ///
 /// Packets may arrive early, late, twice or in any order; each leaves when it is due. Nothing is decoded.
 #[derive(Debug, Parser)]
-#[command(name = "vox-jitter", version)]
+/// The delay follows the network by itself. On a terminal, a bar shows how full the buffer is, and | the target.
+#[command(
+    name = "vox-jitter",
+    version,
+    after_help = "\
+Examples:
+  vox-recv :5004 | vox-jitter | vox-play                          as little delay as the network allows
+  vox-recv :5004 | vox-jitter --safety 4 --max 2s | vox-play      few gaps, whatever it takes
+  vox-recv :5004 | vox-jitter --delay 100 | vox-play              always 100 ms
+  vox-jitter --virtual --trace delay.csv <session.vox | vox-play again.wav"
+)]
 pub(crate) struct Args {
     /// How long behind the fastest packets audio is played: `auto` follows the network; a time, in ms, is fixed, and
     /// what comes later than that is lost.
@@ -51,6 +61,10 @@ pub(crate) struct Args {
     /// Write counters as JSON lines to FILE: a line a stream and second, and a summary as the last (`-` is stderr).
     #[arg(long, value_name = "FILE")]
     pub(crate) stats: Option<PathBuf>,
+
+    /// Write a row per record that leaves to FILE, as CSV: when, why, how long it took and takes, the target.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
 
     /// An input that breaks off without an End is an error (3), not a warning.
     #[arg(long)]

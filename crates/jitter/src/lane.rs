@@ -9,6 +9,8 @@ use vox_playout::{
     falls_silent,
 };
 
+use crate::trace::Row;
+
 /// The most records of other kinds that wait for their turn among the audio.
 const MAX_ASIDE: usize = 1024;
 
@@ -144,9 +146,11 @@ impl Lane {
     }
 
     /// Releases the next record that is due at `now`.
-    pub(crate) fn play(&mut self, now: Stamp, output: &mut Output) -> Result<Step, Failure> {
+    pub(crate) fn play(&mut self, now: Stamp, output: &mut Output, row: &mut Option<Row>) -> Result<Step, Failure> {
         self.announce(output)?;
-        let step = match self.playout.poll(now) {
+        let released = self.playout.poll(now);
+        *row = Row::of(&released, self.format.rate);
+        let step = match released {
             Released::Audio(played) => write_audio(self.id, &played, output).map(|()| Step::Released),
             Released::Gap(missing) => {
                 let redundant = self.format.tick_bytes().is_none();

@@ -8,8 +8,10 @@ use vox_playout::{Config, Rule};
 use vox_sys::Clock;
 
 use crate::args::Args;
+use crate::bar::Bar;
 use crate::lane::{Lane, Step};
 use crate::stats::{self, Totals};
+use crate::trace::Trace;
 
 /// A live stream that arrived longer ago than this, in ns, is a recording.
 const RECORDING_NS: i64 = 10_000_000_000;
@@ -36,6 +38,8 @@ pub(crate) struct Lanes {
     /// Where the media time of streams without stamps has come to.
     paced: Stamp,
     file: Option<StatsFile>,
+    trace: Option<Trace>,
+    bar: Option<Bar>,
     told: Option<Stamp>,
     totals: Totals,
 }
@@ -53,6 +57,12 @@ impl Lanes {
             latest: Stamp::ZERO,
             paced: Stamp::ZERO,
             file: args.stats.as_deref().map(StatsFile::create).transpose()?,
+            trace: args.trace.as_deref().map(Trace::create).transpose()?,
+            bar: if args.r#virtual || args.stats.as_deref().is_some_and(|path| path == "-") {
+                None
+            } else {
+                Bar::new()
+            },
             told: None,
             totals: Totals::default(),
         })
@@ -129,11 +139,15 @@ impl Lanes {
         Ok(())
     }
 
-    /// The last line of the statistics.
-    pub(crate) fn summarise(&mut self) {
+    /// The last line of the statistics, and the last rows of the trace.
+    pub(crate) fn summarise(&mut self) -> Result<(), Failure> {
+        if let Some(bar) = &mut self.bar {
+            bar.clear();
+        }
         if let Some(file) = &mut self.file {
             file.line(&self.totals.summary());
         }
+        self.trace.as_mut().map_or(Ok(()), Trace::finish)
     }
 
     fn now(&self) -> Stamp {
@@ -251,7 +265,12 @@ impl Lanes {
     /// Lets one record of a stream out; false when it could not go on.
     fn step(&mut self, id: StreamId, now: Stamp, deadline: Stamp, output: &mut Output) -> Result<bool, Failure> {
         let Some(lane) = self.lanes.get_mut(&id).and_then(VecDeque::front_mut) else { return Ok(false) };
-        match lane.play(now, output)? {
+        let mut row = None;
+        let step = lane.play(now, output, &mut row)?;
+        if let (Some(trace), Some(row)) = (&mut self.trace, row) {
+            trace.row(id, &row, lane)?;
+        }
+        match step {
             Step::Released => Ok(true),
             Step::Nothing => Ok(lane.next_deadline() != Some(deadline)),
             Step::Ended => {
@@ -281,6 +300,9 @@ impl Lanes {
 
     /// A line a stream, once a second.
     fn tell(&mut self, now: Stamp) {
+        if let (Some(bar), Some(lane)) = (&mut self.bar, self.lanes.values().find_map(VecDeque::front)) {
+            bar.draw(now, lane, self.lanes.len());
+        }
         let Some(file) = &mut self.file else { return };
         let told = *self.told.get_or_insert(now);
         if now.since(told) < STATS_NS {

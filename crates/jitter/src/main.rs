@@ -2,9 +2,11 @@
 //! when it is due, in order, with gaps for what will not come.
 
 mod args;
+mod bar;
 mod lane;
 mod lanes;
 mod stats;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -35,7 +37,7 @@ fn jitter(args: &Args) -> Result<(), Failure> {
     lanes.finish(&mut output)?;
     play_out(&mut lanes, &mut output, input.clock(), args.r#virtual)?;
     output.end_open(&ended.reason())?;
-    lanes.summarise();
+    lanes.summarise()?;
     failure.map_or_else(|| input.verdict(ended, args.strict), Err)
 }
 

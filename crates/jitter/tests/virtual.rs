@@ -214,3 +214,52 @@ fn a_damaged_record_ends_the_stream_in_good_order() {
     records(&done.stdout, |_| count += 1);
     assert_eq!(count, 3, "format, audio, end");
 }
+
+#[test]
+fn the_trace_has_a_row_per_record_that_leaves() {
+    let path = std::env::temp_dir().join(format!("vox-jitter-trace-{}.csv", std::process::id()));
+    let done = run(&["--virtual", "--trace", path.to_str().expect("a name")], &recording());
+    assert!(done.status.success());
+    let rows = std::fs::read_to_string(&path).expect("the trace");
+    std::fs::remove_file(&path).expect("it was there");
+    let mut left = 0;
+    records(&done.stdout, |record| left += usize::from(matches!(record, Record::Audio(_) | Record::Gap(_))));
+    assert_eq!(rows.lines().count(), left + 1);
+    let columns = rows.lines().next().expect("a heading").split(',').count();
+    assert!(rows.lines().all(|row| row.split(',').count() == columns));
+}
+
+#[test]
+fn a_stream_without_stamps_passes_with_its_own_durations() {
+    let mut input = Vec::new();
+    Opening::new(0, [0; 16]).write(&mut input);
+    Record::Format(ID, Format::new(Codec::Opus, Rate::HZ_48000, Channels::MONO, 960)).write(&mut input);
+    for n in 0..200_u64 {
+        let audio = Audio {
+            id: ID,
+            sequence: SequenceNumber(n),
+            timestamp: MediaTime(n * 960),
+            duration: 960,
+            marker: false,
+            recovered: false,
+            padding: false,
+            times: Times::default(),
+            slot: None,
+            extensions: &[],
+            payload: &[9 << 3; 40],
+        };
+        audio.write(&mut input);
+    }
+    records(&run(&["--virtual"], &input).stdout, |record| match record {
+        Record::Audio(audio) => assert_eq!(audio.slot, Some(20_000_000)),
+        Record::Gap(gap) => panic!("{gap:?}"),
+        _ => {}
+    });
+}
+
+#[test]
+fn wrong_values_are_wrong_usage() {
+    for arguments in [["--safety", "0"], ["--delay", "soon"], ["--max", "many"], ["--min", "-1"]] {
+        assert_eq!(run(&arguments, &[]).status.code(), Some(2), "{arguments:?}");
+    }
+}
