@@ -48,7 +48,7 @@ impl<P> Playout<P> {
     pub(super) fn adapted_deadline(&self) -> Option<Stamp> {
         let Some(position) = self.position else {
             let first = self.buffer.first()?;
-            return Some(self.desired(first.timestamp, first.arrived()));
+            return Some(self.begin(first.timestamp, first.arrived()));
         };
         match self.buffer.first() {
             Some(first) => Some(first.arrived().map_or(position.due, |arrived| position.due.max(arrived))),
@@ -72,7 +72,8 @@ impl<P> Playout<P> {
         let (timestamp, sequence, arrived) = (first.timestamp, first.sequence, first.arrived());
         let jumps = first.jump.is_some();
         let desired = self.desired(timestamp, arrived);
-        let position = self.position.unwrap_or(Position { media: timestamp, due: desired });
+        let position =
+            self.position.unwrap_or_else(|| Position { media: timestamp, due: self.begin(timestamp, arrived) });
         self.position = Some(position);
         let behind = now.since(position.due);
         if behind > self.config.max_behind_ns {
@@ -86,6 +87,12 @@ impl<P> Playout<P> {
         }
         let Some(entry) = self.buffer.pop() else { return Output::Idle };
         self.release_adapted_entry(position, entry, desired)
+    }
+
+    /// When a stream that begins with the record at `timestamp` begins.
+    fn begin(&self, timestamp: MediaTime, arrived: Option<Stamp>) -> Stamp {
+        let desired = self.desired(timestamp, arrived);
+        arrived.map_or(desired, |arrived| desired.max(arrived))
     }
 
     /// When the record at `timestamp` should be played, never longer after its arrival than the largest delay.
@@ -110,7 +117,7 @@ impl<P> Playout<P> {
             error_ns: position.due.since(desired),
             target_ns: self.follower.target_ns(),
             spare_ns: self.follower.spare_ns(),
-            held_up: self.follower.is_held_up(position.due),
+            held_up: self.ended.is_none() && self.follower.is_held_up(position.due),
             concealed: self.concealing,
             adjusting: self.adjusting,
             stretch: self.adaptive().is_some_and(|rule| rule.stretch),
