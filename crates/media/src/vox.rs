@@ -64,9 +64,6 @@ impl Tracks {
                 if !track.meet(audio.timestamp, begins, listener) {
                     return;
                 }
-                if audio.marker {
-                    track.talk(true, listener);
-                }
                 self.samples.clear();
                 let plain = vox_frame::Audio { times: Times::default(), slot: None, ..*audio };
                 track.decoder.audio(&plain, &mut self.samples);
