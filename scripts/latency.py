@@ -121,11 +121,11 @@ class Card:
     def record(self, said, tape, seconds):
         """Says what is in the file and records what is heard meanwhile."""
         with open(tape, "wb") as out:
-            parec = self.shell(f"exec parec -d bus.monitor --raw --rate={RATE} --channels=2 --format=s16le "
+            parec = self.shell(f"exec $promptly parec -d bus.monitor --raw --rate={RATE} --channels=2 --format=s16le "
                                "--latency-msec=20", stdout=out)
         while tape.stat().st_size < RATE * 2:
             time.sleep(0.05)
-        speaker = self.shell(f"exec paplay -d mic --latency-msec=20 {said}")
+        speaker = self.shell(f"exec $promptly paplay -d mic --latency-msec=20 {said}")
         speaker.wait(seconds + 30)
         time.sleep(1)
         kill(parec)

@@ -73,7 +73,7 @@ fn a_stage_stopped_between_microphone_and_loudspeaker_adds_no_delay() {
 fn click(scratch: &Scratch, card: &Card, count: usize, meanwhile: impl FnOnce(&Running)) -> (Vec<usize>, Vec<usize>) {
     clicks(count).write(&scratch.path("clicks.wav"));
     let tape = Tape::start(scratch, card);
-    let mut speaker = scratch.spawn(&format!("{}\nexec paplay -d mic clicks.wav", card.environment));
+    let mut speaker = scratch.spawn(&format!("{}\nexec $promptly paplay -d mic clicks.wav", card.environment));
     meanwhile(&speaker);
     let spoken = await_until(Duration::from_secs(count as u64 + 12), || speaker.has_ended());
     assert!(spoken, "{}", speaker.stderr());
@@ -108,8 +108,9 @@ fn opus_goes_from_vox_to_trx() {
     let said = speech(&scratch, "said.wav", Speech::mono(48_000, 96_000));
     let port = free_port();
     let environment = &card.environment;
-    let _trx =
-        scratch.spawn(&format!("{environment}\nPULSE_SINK=spk exec trx-rx -d pulse -h 127.0.0.1 -p {port} -c 1"));
+    let _trx = scratch.spawn(&format!(
+        "{environment}\nPULSE_SINK=spk exec $promptly trx-rx -d pulse -h 127.0.0.1 -p {port} -c 1 -m 100 -j 100"
+    ));
     await_udp(port);
     let tape = Tape::start(&scratch, &card);
     scratch
@@ -133,11 +134,12 @@ fn opus_goes_from_trx_to_vox() {
     let environment = &card.environment;
     let receiver = scratch.spawn(&format!("vox-recv :{port} --map 0=opus/8000 | vox-jitter | vox-play heard.wav"));
     await_udp(port);
-    let trx = scratch
-        .spawn(&format!("{environment}\nPULSE_SOURCE=micsrc exec trx-tx -d pulse -h 127.0.0.1 -p {port} -c 1 -b 64"));
+    let trx = scratch.spawn(&format!(
+        "{environment}\nPULSE_SOURCE=micsrc exec $promptly trx-tx -d pulse -h 127.0.0.1 -p {port} -c 1 -b 64 -m 100"
+    ));
     let size = || fs::metadata(scratch.path("heard.wav")).map_or(0, |meta| meta.len());
     assert!(await_until(Duration::from_secs(10), || size() > 20_000), "trx is heard: {}", trx.stderr());
-    scratch.run(&format!("{environment}\npaplay -d mic said.wav")).succeeded();
+    scratch.run(&format!("{environment}\n$promptly paplay -d mic said.wav")).succeeded();
     let end = size() + RATE as u64;
     assert!(await_until(Duration::from_secs(10), || size() > end), "trx is heard on");
     receiver.interrupt();
@@ -164,7 +166,7 @@ struct Tape<'a> {
 impl<'a> Tape<'a> {
     fn start(scratch: &'a Scratch, card: &Card) -> Self {
         let parec = scratch.spawn(&format!(
-            "{}\nexec parec -d bus.monitor --raw --rate=48000 --channels=2 --format=s16le >both.raw",
+            "{}\nexec $promptly parec -d bus.monitor --raw --rate=48000 --channels=2 --format=s16le >both.raw",
             card.environment
         ));
         let tape = Self { scratch, parec };

@@ -86,9 +86,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
 
-    /// The device's own buffer, in ms: lower is less delay, higher survives a busy machine.
-    #[arg(long, value_name = "MS", default_value = "10ms")]
-    pub(crate) buffer: Millis,
+    /// How much a device gives at a time, in ms: most keep two of that. Lower is less delay (5.4 is about the least that
+    /// PulseAudio can), higher survives a busy machine.
+    #[arg(long, visible_alias = "buffer", value_name = "MS", default_value = "10ms")]
+    pub(crate) period: Millis,
+
+    /// Do not ask to be run before other programs while a device is captured.
+    #[arg(long)]
+    pub(crate) no_realtime: bool,
 
     /// For speed, not for latency: large records, large writes, a large pipe.
     #[arg(long)]

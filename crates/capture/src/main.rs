@@ -7,6 +7,7 @@ mod encoding;
 mod generate;
 mod recorder;
 mod source;
+mod stamps;
 mod wav;
 
 use std::io::Write;

@@ -24,9 +24,9 @@ struct Complaint {
 }
 
 impl Health {
-    /// The device has called.
-    pub(crate) fn alive(&self) {
-        self.alive.store(monotonic_ns(), Ordering::Relaxed);
+    /// The device has called, at `now` in ns of CLOCK_MONOTONIC.
+    pub(crate) fn alive(&self, now: i64) {
+        self.alive.store(now, Ordering::Relaxed);
     }
 
     /// The device has complained.

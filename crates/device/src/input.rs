@@ -4,14 +4,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cpal::traits::{DeviceTrait, StreamTrait};
-use cpal::{ErrorKind, FromSample, InputCallbackInfo, SampleFormat, SizedSample, Stream};
+use cpal::traits::StreamTrait;
+use cpal::{ErrorKind, FromSample, InputCallbackInfo, SizedSample, Stream};
 use rtrb::{Consumer, Producer, RingBuffer};
 use rustix::event::{EventfdFlags, eventfd};
 use vox_sys::monotonic_ns;
 
 use crate::health::Health;
-use crate::select::{Direction, FORMATS, Selected};
+use crate::open::{Opener, open};
+use crate::select::{Direction, Selected};
 use crate::{Error, Wanted};
 
 /// What the ring holds while nobody reads, in ms: enough to see how much was lost, no more than a second of memory.
@@ -34,8 +35,10 @@ pub struct Input {
 /// What one callback of the device gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Block {
-    /// When its first sample was captured, by the device, in ns of CLOCK_MONOTONIC.
-    pub captured: i64,
+    /// When the callback came, in ns of CLOCK_MONOTONIC.
+    pub at: i64,
+    /// How old its first sample was then, in ns, as the device reports.
+    pub age: i64,
     /// Frames that it had.
     pub frames: usize,
     /// Whether its samples found no room in the ring.
@@ -56,41 +59,7 @@ impl Input {
     /// # Errors
     /// When there is no such device, or it does not do what is wanted.
     pub fn open(wanted: &Wanted) -> Result<Self, Error> {
-        let selected = Selected::find(wanted, Direction::Input)?;
-        let channels = wanted.channels.count();
-        let mut problem = None;
-        for format in FORMATS {
-            let (sample_in, samples) = RingBuffer::new(wanted.rate.hz() as usize * channels * RING_MS / 1_000);
-            let (block_in, blocks) = RingBuffer::new(BLOCKS);
-            let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
-            let wake = Arc::new(wake.map_err(|error| Error::new(format!("cannot wait for a device: {error}")))?);
-            let trouble = Arc::new(Trouble::default());
-            let feed = Feed {
-                channels,
-                samples: sample_in,
-                blocks: block_in,
-                wake: Arc::clone(&wake),
-                trouble: Arc::clone(&trouble),
-                last: 0,
-            };
-            let stream = match format {
-                SampleFormat::I16 => feed.build::<i16>(&selected),
-                SampleFormat::I32 => feed.build::<i32>(&selected),
-                _ => feed.build::<f32>(&selected),
-            };
-            match stream.and_then(|stream| stream.play().map(|()| stream)) {
-                Ok(stream) => {
-                    return Ok(Self { _stream: stream, name: selected.name, channels, samples, blocks, wake, trouble });
-                }
-                Err(error) if error.kind() == ErrorKind::UnsupportedConfig => problem = Some(error),
-                Err(error) => {
-                    problem = Some(error);
-                    break;
-                }
-            }
-        }
-        let problem = problem.map_or_else(String::new, |error| error.to_string());
-        Err(Error::new(format!("{} cannot be opened: {problem}", selected.name)))
+        open(wanted, Direction::Input)
     }
 
     /// The next callback's samples: replaces `samples` by them; none when there is none yet. The samples of a block
@@ -128,6 +97,37 @@ impl Input {
     }
 }
 
+impl Opener for Input {
+    fn build<T>(wanted: &Wanted, selected: &Selected) -> Result<Self, cpal::Error>
+    where
+        T: SizedSample + FromSample<f32>,
+        f32: FromSample<T>,
+    {
+        let channels = wanted.channels.count();
+        let (sample_in, samples) = RingBuffer::new(wanted.rate.hz() as usize * channels * RING_MS / 1_000);
+        let (block_in, blocks) = RingBuffer::new(BLOCKS);
+        let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
+        let wake = Arc::new(wake.map_err(|error| cpal::Error::with_message(ErrorKind::Other, error.to_string()))?);
+        let trouble = Arc::new(Trouble::default());
+        let mut feed = Feed {
+            channels,
+            samples: sample_in,
+            blocks: block_in,
+            wake: Arc::clone(&wake),
+            trouble: Arc::clone(&trouble),
+            last: 0,
+        };
+        let (noted, woken) = (Arc::clone(&trouble), Arc::clone(&wake));
+        let stream = selected.input(
+            move |samples: &[T], info: &InputCallbackInfo| feed.take(samples, info),
+            move |error| noted.note(&error, &woken),
+        )?;
+        stream.play()?;
+        let name = selected.name.clone();
+        Ok(Self { _stream: stream, name, channels, samples, blocks, wake, trouble })
+    }
+}
+
 /// The callback's side.
 struct Feed {
     channels: usize,
@@ -140,37 +140,23 @@ struct Feed {
 }
 
 impl Feed {
-    fn build<T>(mut self, selected: &Selected) -> Result<Stream, cpal::Error>
-    where
-        T: SizedSample,
-        f32: FromSample<T>,
-    {
-        let trouble = Arc::clone(&self.trouble);
-        let wake = Arc::clone(&self.wake);
-        selected.device.build_input_stream(
-            selected.config,
-            move |samples: &[T], info: &InputCallbackInfo| self.take(samples, info),
-            move |error| trouble.note(&error, &wake),
-            None,
-        )
-    }
-
     fn take<T>(&mut self, samples: &[T], info: &InputCallbackInfo)
     where
         T: SizedSample,
         f32: FromSample<T>,
     {
-        self.trouble.health.alive();
+        let now = monotonic_ns();
+        self.trouble.health.alive(now);
         let stamps = info.timestamp();
         let age = stamps.callback.saturating_duration_since(stamps.capture);
-        let captured = monotonic_ns() - i64::try_from(age.as_nanos()).unwrap_or(0);
+        let age = i64::try_from(age.as_nanos()).unwrap_or(0);
         let frames = samples.len() / self.channels;
         let broken = self.trouble.overrun.swap(false, Ordering::Relaxed) || self.last > 0;
         let room = self.samples.slots() >= samples.len() && self.blocks.slots() > 0;
         if room && let Ok(chunk) = self.samples.write_chunk_uninit(samples.len()) {
             chunk.fill_from_iter(samples.iter().map(|&sample| sample.to_sample::<f32>()));
         }
-        let block = Block { captured, frames, lost: !room, broken };
+        let block = Block { at: now, age, frames, lost: !room, broken };
         self.last = if self.blocks.push(block).is_ok() { 0 } else { self.last + frames };
         // A full counter is readable as well.
         let _full = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());

@@ -3,14 +3,16 @@
 //! The device's callback does nothing but move samples between the device and a ring; whoever owns the other end of
 //! the ring runs on its own thread and may be late. Samples are `f32`, channels interleaved.
 
+mod declick;
 mod health;
 mod input;
+mod open;
 mod output;
 mod quiet;
 mod select;
 
 pub use input::{Block, Input};
-pub use output::Output;
+pub use output::{Output, Pull};
 pub use select::{Direction, Listed, Wanted, hosts, list};
 
 /// Why a device cannot be used: one line for people.

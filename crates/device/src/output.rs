@@ -1,19 +1,28 @@
 //! A loudspeaker.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-use cpal::traits::{DeviceTrait, StreamTrait};
-use cpal::{ErrorKind, FromSample, OutputCallbackInfo, SampleFormat, SizedSample, Stream};
+use cpal::traits::StreamTrait;
+use cpal::{ErrorKind, FromSample, OutputCallbackInfo, SizedSample, Stream};
 use rtrb::{Consumer, Producer, RingBuffer};
 use vox_frame::Rate;
+use vox_sys::monotonic_ns;
 
+use crate::declick::Declick;
 use crate::health::Health;
-use crate::select::{Direction, FORMATS, Selected};
+use crate::open::{Opener, open};
+use crate::select::{Direction, Selected};
 use crate::{Error, Wanted};
 
 /// The most that the ring can hold, in ms; how much of it is used is its owner's choice.
 const RING_MS: usize = 4_000;
+
+/// Callbacks that are remembered until somebody looks; devices call up to 2000 times a second.
+const PULLS: usize = 4_096;
+
+/// How much of a callback's latency moves the mean: one part in that many.
+const SMOOTHING: i64 = 16;
 
 /// A running loudspeaker.
 pub struct Output {
@@ -23,19 +32,34 @@ pub struct Output {
     channels: usize,
     capacity: usize,
     samples: Producer<f32>,
+    pulls: Consumer<Pull>,
+    pushed: u64,
     state: Arc<State>,
+}
+
+/// One callback of the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pull {
+    /// When it came, in ns of CLOCK_MONOTONIC.
+    pub at: i64,
+    /// Frames that the device had taken before it.
+    pub frame: u64,
+    /// Frames that it took.
+    pub frames: u32,
+    /// How many of them were not there and were silence instead.
+    pub missed: u32,
+    /// The device itself had run empty before it.
+    pub stumbled: bool,
 }
 
 #[derive(Default)]
 struct State {
-    /// Frames that the device has asked for.
-    asked: AtomicU64,
-    /// The largest number of frames that one callback asked for.
-    largest: AtomicU64,
-    /// Callbacks that found the ring empty.
-    underruns: AtomicU64,
+    /// Frames of silence that the device got because nothing else was there.
+    missed: AtomicU64,
     /// Times that the device itself ran empty, because its callback came too late.
     xruns: AtomicU64,
+    /// Whether it has done so since the last callback.
+    stumbled: AtomicBool,
     /// The device's own delay behind the ring, in ns.
     latency: AtomicI64,
     health: Health,
@@ -47,33 +71,7 @@ impl Output {
     /// # Errors
     /// When there is no such device, or it does not do what is wanted.
     pub fn open(wanted: &Wanted) -> Result<Self, Error> {
-        let selected = Selected::find(wanted, Direction::Output)?;
-        let channels = wanted.channels.count();
-        let capacity = wanted.rate.hz() as usize * channels * RING_MS / 1_000;
-        let mut problem = None;
-        for format in FORMATS {
-            let (samples, ring) = RingBuffer::new(capacity);
-            let state = Arc::new(State::default());
-            let drain = Drain { ring, channels, state: Arc::clone(&state), begun: false };
-            let stream = match format {
-                SampleFormat::I16 => drain.build::<i16>(&selected),
-                SampleFormat::I32 => drain.build::<i32>(&selected),
-                _ => drain.build::<f32>(&selected),
-            };
-            match stream.and_then(|stream| stream.play().map(|()| stream)) {
-                Ok(stream) => {
-                    let (name, rate) = (selected.name, wanted.rate);
-                    return Ok(Self { _stream: stream, name, rate, channels, capacity, samples, state });
-                }
-                Err(error) if error.kind() == ErrorKind::UnsupportedConfig => problem = Some(error),
-                Err(error) => {
-                    problem = Some(error);
-                    break;
-                }
-            }
-        }
-        let problem = problem.map_or_else(String::new, |error| error.to_string());
-        Err(Error::new(format!("{} cannot be opened: {problem}", selected.name)))
+        open(wanted, Direction::Output)
     }
 
     /// The rate that it plays at.
@@ -92,22 +90,18 @@ impl Output {
         if let Ok(chunk) = self.samples.write_chunk_uninit(room) {
             chunk.fill_from_iter(samples[..room].iter().copied());
         }
+        self.pushed += (room / self.channels) as u64;
         room / self.channels
     }
 
-    /// Frames that the device has asked for since it was started.
-    pub fn asked(&self) -> u64 {
-        self.state.asked.load(Ordering::Relaxed)
+    /// The number that the next frame pushed will have among those that the device takes, silence included.
+    pub fn next_frame(&self) -> u64 {
+        self.pushed + self.state.missed.load(Ordering::Acquire)
     }
 
-    /// The largest number of frames that the device has asked for at once.
-    pub fn largest_request(&self) -> usize {
-        self.state.largest.load(Ordering::Relaxed) as usize
-    }
-
-    /// How often the device found too little in the ring after it had begun to play.
-    pub fn underruns(&self) -> u64 {
-        self.state.underruns.load(Ordering::Relaxed)
+    /// The next callback that was not looked at yet.
+    pub fn pull(&mut self) -> Option<Pull> {
+        self.pulls.pop().ok()
     }
 
     /// How often the device itself ran empty because its callback came too late.
@@ -129,51 +123,78 @@ impl Output {
     }
 }
 
+impl Opener for Output {
+    fn build<T>(wanted: &Wanted, selected: &Selected) -> Result<Self, cpal::Error>
+    where
+        T: SizedSample + FromSample<f32>,
+        f32: FromSample<T>,
+    {
+        let channels = wanted.channels.count();
+        let capacity = wanted.rate.hz() as usize * channels * RING_MS / 1_000;
+        let (samples, ring) = RingBuffer::new(capacity);
+        let (pulled, pulls) = RingBuffer::new(PULLS);
+        let state = Arc::new(State::default());
+        let mut drain = Drain {
+            ring,
+            pulled,
+            channels,
+            frame: 0,
+            declick: Declick::new(wanted.rate, channels),
+            state: Arc::clone(&state),
+        };
+        let noted = Arc::clone(&state);
+        let stream = selected.output(
+            move |samples: &mut [T], info: &OutputCallbackInfo| drain.give(samples, info),
+            move |error| noted.note(&error),
+        )?;
+        stream.play()?;
+        let (name, rate) = (selected.name.clone(), wanted.rate);
+        Ok(Self { _stream: stream, name, rate, channels, capacity, samples, pulls, pushed: 0, state })
+    }
+}
+
 /// The callback's side.
 struct Drain {
     ring: Consumer<f32>,
+    pulled: Producer<Pull>,
     channels: usize,
+    frame: u64,
+    declick: Declick,
     state: Arc<State>,
-    begun: bool,
 }
 
 impl Drain {
-    fn build<T>(mut self, selected: &Selected) -> Result<Stream, cpal::Error>
-    where
-        T: SizedSample + FromSample<f32>,
-    {
-        let state = Arc::clone(&self.state);
-        selected.device.build_output_stream(
-            selected.config,
-            move |samples: &mut [T], info: &OutputCallbackInfo| self.give(samples, info),
-            move |error| state.note(&error),
-            None,
-        )
-    }
-
     fn give<T>(&mut self, samples: &mut [T], info: &OutputCallbackInfo)
     where
         T: SizedSample + FromSample<f32>,
     {
-        self.state.health.alive();
-        let stamps = info.timestamp();
-        let latency = stamps.playback.saturating_duration_since(stamps.callback);
-        self.state.latency.store(i64::try_from(latency.as_nanos()).unwrap_or(0), Ordering::Relaxed);
-        let frames = (samples.len() / self.channels) as u64;
-        self.state.asked.fetch_add(frames, Ordering::Relaxed);
-        self.state.largest.fetch_max(frames, Ordering::Relaxed);
-        let there = self.ring.slots().min(samples.len());
+        let at = monotonic_ns();
+        self.state.health.alive(at);
+        self.note_latency(info);
+        let there = self.ring.slots().min(samples.len()) / self.channels * self.channels;
         let (played, silent) = samples.split_at_mut(there);
         if let Ok(chunk) = self.ring.read_chunk(there) {
-            for (to, from) in played.iter_mut().zip(chunk) {
-                *to = T::from_sample(from);
-            }
+            self.declick.play(played, chunk.into_iter());
         }
-        silent.fill(T::EQUILIBRIUM);
-        if !silent.is_empty() && self.begun {
-            self.state.underruns.fetch_add(1, Ordering::Relaxed);
-        }
-        self.begun = there > 0 || self.begun && silent.is_empty();
+        self.declick.fall_silent(silent);
+        let missed = (silent.len() / self.channels) as u64;
+        self.state.missed.fetch_add(missed, Ordering::Release);
+        let frames = (samples.len() / self.channels) as u32;
+        let stumbled = self.state.stumbled.swap(false, Ordering::Relaxed);
+        let pull = Pull { at, frame: self.frame, frames, missed: missed as u32, stumbled };
+        self.frame += u64::from(frames);
+        // Where nobody looks for seconds, the oldest ones tell enough.
+        let _full = self.pulled.push(pull);
+    }
+
+    fn note_latency(&self, info: &OutputCallbackInfo) {
+        let stamps = info.timestamp();
+        let now = stamps.playback.saturating_duration_since(stamps.callback);
+        let now = i64::try_from(now.as_nanos()).unwrap_or(0);
+        // The first callbacks fill an empty device.
+        let mean = self.state.latency.load(Ordering::Relaxed);
+        let mean = if self.frame < u64::from(u16::MAX) / 8 { now } else { mean + (now - mean) / SMOOTHING };
+        self.state.latency.store(mean, Ordering::Relaxed);
     }
 }
 
@@ -182,6 +203,7 @@ impl State {
         match error.kind() {
             ErrorKind::Xrun => {
                 self.xruns.fetch_add(1, Ordering::Relaxed);
+                self.stumbled.store(true, Ordering::Relaxed);
             }
             _ => self.health.note(error),
         }

@@ -1,7 +1,9 @@
 //! Finds devices by name.
 
 use cpal::traits::{DeviceTrait, HostTrait};
-use cpal::{BufferSize, Device, Host, SampleFormat, StreamConfig};
+use cpal::{
+    BufferSize, Device, Host, InputCallbackInfo, OutputCallbackInfo, SampleFormat, SizedSample, Stream, StreamConfig,
+};
 use vox_frame::{Channels, Rate};
 
 use crate::{Error, quiet};
@@ -93,10 +95,10 @@ fn default_of(host: &Host, direction: Direction) -> Option<Device> {
 
 /// A device that was found, and how its stream is to be opened.
 pub(crate) struct Selected {
-    pub(crate) device: Device,
+    device: Device,
     /// What to call it in messages.
     pub(crate) name: String,
-    pub(crate) config: StreamConfig,
+    config: StreamConfig,
 }
 
 impl Selected {
@@ -123,6 +125,29 @@ impl Selected {
             buffer_size: BufferSize::Fixed(wanted.period),
         };
         Ok(Self { device, name, config })
+    }
+
+    /// Asks for callbacks of so many frames.
+    pub(crate) fn ask_for(&mut self, period: u32) {
+        self.config.buffer_size = BufferSize::Fixed(period);
+    }
+
+    /// Makes the stream of a microphone.
+    pub(crate) fn input<T: SizedSample>(
+        &self,
+        data: impl FnMut(&[T], &InputCallbackInfo) + Send + 'static,
+        error: impl FnMut(cpal::Error) + Send + 'static,
+    ) -> Result<Stream, cpal::Error> {
+        self.device.build_input_stream(self.config, data, error, None)
+    }
+
+    /// Makes the stream of a loudspeaker.
+    pub(crate) fn output<T: SizedSample>(
+        &self,
+        data: impl FnMut(&mut [T], &OutputCallbackInfo) + Send + 'static,
+        error: impl FnMut(cpal::Error) + Send + 'static,
+    ) -> Result<Stream, cpal::Error> {
+        self.device.build_output_stream(self.config, data, error, None)
     }
 }
 

@@ -164,6 +164,11 @@ impl Timeline {
         self.tracks.values().filter_map(|track| track.position).min()
     }
 
+    /// As [`complete`](Self::complete), but streams that have not come as far as `frame` are not waited for.
+    pub fn complete_from(&self, frame: i64) -> Option<i64> {
+        self.tracks.values().filter_map(|track| track.position).filter(|&position| position > frame).min()
+    }
+
     /// Whether no stream is open.
     pub fn is_empty(&self) -> bool {
         self.tracks.is_empty()
@@ -328,6 +333,19 @@ mod tests {
             let expected = Rate::new(hz).unwrap().convert(frames, Rate::HZ_8000) as i64;
             assert!((timeline.end() - expected).abs() <= 1, "{} for {expected}", timeline.end());
         }
+    }
+
+    #[test]
+    fn a_stream_that_fell_behind_is_not_waited_for() {
+        let mut timeline = timeline();
+        for (id, frames) in [(A, 4), (B, 2)] {
+            timeline.open(id, Rate::HZ_8000, Channels::MONO);
+            timeline.place(id, 0);
+            timeline.push(id, &vec![0.5; frames], never);
+        }
+        assert_eq!(timeline.complete_from(1), Some(2));
+        assert_eq!(timeline.complete_from(2), Some(4));
+        assert_eq!(timeline.complete_from(4), None);
     }
 
     #[test]

@@ -43,10 +43,19 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) list_devices: bool,
 
-    /// How much audio waits for the loudspeaker, in ms: lower is less delay, higher survives a busy machine. It
-    /// grows by 5 ms where the device runs empty, up to 100 ms.
-    #[arg(long, value_name = "MS", default_value = "20ms", value_parser = parse_buffer)]
+    /// How late a record may come after it is due and still be played whole, in ms: lower is less delay, higher
+    /// survives a busy machine. It grows by 5 ms where the loudspeaker runs empty, up to 100 ms, and shrinks again.
+    #[arg(long, value_name = "MS", default_value = "5ms", value_parser = parse_buffer)]
     pub(crate) buffer: Millis,
+
+    /// How much the loudspeaker takes at a time, in ms: most keep two of that. Lower is less delay (5.4 is about the
+    /// least that PulseAudio can), higher survives a busy machine.
+    #[arg(long, value_name = "MS", default_value = "10ms", value_parser = parse_buffer)]
+    pub(crate) period: Millis,
+
+    /// Do not ask to be run before other programs while a loudspeaker plays.
+    #[arg(long)]
+    pub(crate) no_realtime: bool,
 
     /// Sampling rate of the output in Hz, 5000 to 192000. Default: the first stream's (a device: 48000).
     #[arg(long, value_name = "HZ")]

@@ -2,6 +2,8 @@
 
 mod args;
 mod decode;
+mod ear;
+mod feed;
 mod mixer;
 mod pace;
 mod place;

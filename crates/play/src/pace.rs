@@ -1,115 +1,170 @@
-//! Keeps the loudspeaker, which counts samples, and the clock of the streams together.
+//! When each frame is to be played: a constant time after it is due, on a device that has a clock of its own.
 //!
-//! The ring before the device is filled to a constant level. What is pushed at a time is what was due a constant time
-//! ago; where the device's clock has drifted away from that, samples are dropped or silence is inserted. (To fit
-//! frames into the time that they have, without a step, is what the decoder's slots are for.)
+//! A loop on the times of the device's callbacks says when the frame that is pushed next will be played. Where that is
+//! not its time, it is played a little faster or slower; where it is far from it, there is a cut. How full a buffer is
+//! plays no part.
 
+use vox_device::Pull;
+use vox_dsp::DeviceClock;
 use vox_frame::Rate;
 
-/// How far from its place the timeline may be before it is moved at once, in ns.
-const FAR_NS: i64 = 100_000_000;
-
-/// How far from its place the timeline may be on average, in ns.
-const NEAR_NS: i64 = 4_000_000;
-
-/// How late a record that is due may come through the pipe, in ns, and still be played whole.
-const SLACK_NS: i64 = 5_000_000;
-
-/// A step that is looked at weighs one part in that many in the average.
-const AVERAGE: f64 = 100.0;
-
-/// How much higher the ring is filled after an underrun, in ns.
+/// How much later everything is played from an underrun on, in ns: what made one often makes another.
 const GROWTH_NS: i64 = 5_000_000;
 
-/// How high the ring may be filled because of underruns, in ns.
+/// How late underruns can make everything, in ns.
 const MAX_BUFFER_NS: i64 = 100_000_000;
+
+/// How long there must be no underrun before one step of that is taken back, in ns.
+const CALM_NS: i64 = 30_000_000_000;
 
 /// The largest request of a device that is believed, in ns.
 const MAX_REQUEST_NS: i64 = 200_000_000;
 
-/// What to push.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Within what time an error is made good, in ns: 1 ms of it changes the speed by 0.05 %.
+const CATCH_UP_NS: f64 = 2e9;
+
+/// The most that the speed is changed for it: a twelfth of a semitone.
+const MAX_CHANGE: f64 = 0.005;
+
+/// From this lateness on, silence is left out, in ns: that costs nothing.
+const HASTE_NS: i64 = 8_000_000;
+
+/// Farther than this from its time nothing is made good slowly, in ns: there is a cut.
+const FAR_NS: i64 = 100_000_000;
+
+/// Earlier than this nothing is made good slowly either, in ns.
+const EARLY_NS: i64 = 30_000_000;
+
+/// How to bring the frame that is pushed next to its time.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Step {
-    /// Only silence, the timeline stays where it is.
-    Silence(usize),
-    /// The timeline from frame `from` on, behind so many frames of silence.
+    /// Play on at that speed; 1 is as recorded.
     Play {
-        /// Where the timeline goes on; at or behind its head.
-        from: i64,
-        /// Frames of silence first.
-        silence: usize,
+        /// The speed of the stream, with the device's drift taken out.
+        speed: f64,
+        /// Whether silence is better left out.
+        haste: bool,
     },
+    /// Far too late: leave out so many ns.
+    Skip(i64),
+    /// Far too early: wait so many ns.
+    Wait(i64),
 }
 
 /// The state of the pace.
 #[derive(Debug)]
 pub(crate) struct Pace {
     rate: Rate,
-    buffer: usize,
+    clock: DeviceClock,
+    /// How late a record may come and still be played whole, as asked for and as grown, in ns.
+    asked: i64,
+    buffer: i64,
     /// The largest number of frames that the device takes at once.
     request: usize,
-    /// Underruns that have been seen.
+    /// When the last underrun was, or a step was taken back.
+    calm_since: i64,
+    /// Whether the last callback found too little.
+    dry: bool,
     underruns: u64,
-    /// Frames by which the ring is filled higher from now on.
-    grown: usize,
-    /// Average of how far the timeline is ahead, in frames.
-    ahead: f64,
+    missed: u64,
 }
 
 impl Pace {
-    /// A pace for a device at `rate`, before which `buffer_ns` of audio wait.
+    /// A pace for a device at `rate`: what comes up to `buffer_ns` after it is due is played whole.
     pub(crate) fn new(rate: Rate, buffer_ns: i64) -> Self {
-        Self { rate, buffer: rate.ticks(buffer_ns) as usize, request: 0, underruns: 0, grown: 0, ahead: 0.0 }
+        Self {
+            rate,
+            clock: DeviceClock::new(rate),
+            asked: buffer_ns,
+            buffer: buffer_ns,
+            request: 0,
+            calm_since: 0,
+            dry: false,
+            underruns: 0,
+            missed: 0,
+        }
     }
 
-    /// Learns how many frames the device takes at once, and how often it has found too little: then the ring is
-    /// filled higher from now on, because devices that call in bursts go on doing so.
-    pub(crate) fn observe(&mut self, request: usize, underruns: u64) {
-        self.request = request.min(self.rate.ticks(MAX_REQUEST_NS) as usize);
-        if underruns > self.underruns && self.buffer < self.rate.ticks(MAX_BUFFER_NS) as usize {
-            self.grown += self.rate.ticks(GROWTH_NS) as usize;
-            self.buffer += self.rate.ticks(GROWTH_NS) as usize;
+    /// Learns of a callback; `playing` says whether something should have been there for it.
+    pub(crate) fn pull(&mut self, pull: &Pull, playing: bool) {
+        if pull.stumbled {
+            self.clock.stumble();
         }
-        self.underruns = underruns;
+        self.clock.observe(pull.at, pull.frame);
+        let most = self.rate.ticks(MAX_REQUEST_NS) as usize;
+        self.request = self.request.max((pull.frames as usize).min(most));
+        let dry = playing && pull.missed > 0;
+        if dry {
+            self.missed += u64::from(pull.missed);
+            if !self.dry {
+                self.underruns += 1;
+                self.buffer = (self.buffer + GROWTH_NS).min(MAX_BUFFER_NS.max(self.asked));
+            }
+            self.calm_since = pull.at;
+        } else if pull.at - self.calm_since > CALM_NS {
+            self.buffer = (self.buffer - GROWTH_NS).max(self.asked);
+            self.calm_since = pull.at;
+        }
+        self.dry = dry;
     }
 
-    /// Frames that the ring is filled to: never less than the device takes at once, and what it takes until the next
-    /// look.
-    pub(crate) fn target(&self) -> usize {
-        self.buffer.max(self.request + self.rate.ticks(SLACK_NS) as usize)
+    /// How long after it is due a frame leaves for the device, in ns: what a record may be late, and what the device
+    /// takes at once.
+    pub(crate) fn lead(&self) -> i64 {
+        self.buffer + self.rate.ns(self.request as u64)
     }
 
-    /// What to push, `wanted` frames in all: `elapsed` is the time since frame 0 of the timeline in ns, none where no
-    /// clock is followed; `head` is where the timeline stands. Before the device has `started`, only silence.
-    pub(crate) fn step(&mut self, elapsed: Option<i64>, started: bool, head: i64, wanted: usize) -> Step {
-        if !started {
-            return Step::Silence(wanted);
+    /// How late a record may come and still be played whole, in ns.
+    pub(crate) const fn buffer(&self) -> i64 {
+        self.buffer
+    }
+
+    /// Which time what is pushed next, as the device's frame `frame`, should have been due at, in ns of
+    /// CLOCK_MONOTONIC; none before the device has called.
+    pub(crate) fn place(&self, frame: u64) -> Option<i64> {
+        Some(self.clock.time_of(frame)? - self.lead())
+    }
+
+    /// By how much what is due at `due` comes too late when it is pushed now, as the device's frame `frame`, in ns.
+    pub(crate) fn lateness(&self, frame: u64, due: i64) -> i64 {
+        self.place(frame).map_or(0, |place| place - due)
+    }
+
+    /// What to do with a frame that comes that much too late.
+    pub(crate) fn step(&self, lateness: i64) -> Step {
+        if lateness > FAR_NS {
+            return Step::Skip(lateness);
         }
-        let grown = std::mem::take(&mut self.grown).min(wanted);
-        if grown > 0 {
-            return Step::Play { from: head, silence: grown };
+        if lateness < -EARLY_NS {
+            return Step::Wait(-lateness);
         }
-        let Some(elapsed) = elapsed else { return Step::Play { from: head, silence: 0 } };
-        let slack = SLACK_NS + self.rate.ns(self.request as u64);
-        let place = self.rate.ticks(elapsed - slack).cast_signed();
-        let ahead = head + wanted as i64 - place;
-        if ahead.unsigned_abs() > self.rate.ticks(FAR_NS) {
-            self.ahead = 0.0;
-            return match usize::try_from(ahead) {
-                Ok(_) => Step::Silence(wanted),
-                Err(_) => Step::Play { from: head - ahead, silence: 0 },
-            };
-        }
-        self.ahead += (ahead as f64 - self.ahead) / AVERAGE;
-        if self.ahead.abs() <= self.rate.ticks(NEAR_NS) as f64 {
-            return Step::Play { from: head, silence: 0 };
-        }
-        let correction = self.ahead.round() as i64;
-        self.ahead = 0.0;
-        match usize::try_from(correction) {
-            Ok(silence) => Step::Play { from: head, silence: silence.min(wanted) },
-            Err(_) => Step::Play { from: head - correction, silence: 0 },
-        }
+        let change = (lateness as f64 / CATCH_UP_NS).clamp(-MAX_CHANGE, MAX_CHANGE);
+        Step::Play { speed: (1.0 + change) / self.clock.speed(), haste: lateness > HASTE_NS }
+    }
+
+    /// Whether what is that late is not waited for any longer, as nothing comes.
+    pub(crate) const fn is_over(lateness: i64) -> bool {
+        lateness > FAR_NS
+    }
+
+    /// How often the device found too little while something was playing.
+    pub(crate) const fn underruns(&self) -> u64 {
+        self.underruns
+    }
+
+    /// Frames of silence that it got then.
+    pub(crate) const fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    /// How often the device's clock has jumped.
+    pub(crate) const fn jumps(&self) -> u64 {
+        self.clock.jumps()
+    }
+
+    /// How fast the device's clock runs, in ppm; none as long as it is not known.
+    pub(crate) fn drift_ppm(&self) -> Option<f64> {
+        self.clock.is_settled().then(|| (self.clock.speed() - 1.0) * 1e6)
     }
 }
 
@@ -118,62 +173,137 @@ mod tests {
     use super::*;
 
     const MS: i64 = 1_000_000;
+    const FRAMES: u32 = 320;
+    /// A record, in frames and in ns.
+    const RECORD: u64 = 960;
 
-    /// Lets a device whose clock runs by `ppm` fast play for `seconds`; gives the delays in ms, and the steps.
-    fn play(ppm: i64, seconds: i64, stall: Option<(i64, i64)>) -> (Vec<f64>, usize) {
-        let mut pace = Pace::new(Rate::HZ_48000, 20 * MS);
-        let (mut head, mut waiting, mut consumed, mut steps) = (0_i64, 0_usize, 0_i64, 0);
-        let mut delays = Vec::new();
-        for tick in 0..seconds * 200 {
-            let now = tick * 5 * MS;
-            // The device takes 320 frames at a time.
-            let frames = (now / 1_000 * 48 * (1_000_000 + ppm) / 1_000_000 / 1_000) / 320 * 320;
-            waiting = waiting.saturating_sub((frames - consumed) as usize);
-            consumed = frames;
-            if stall.is_some_and(|(from, to)| (from * 1_000 * MS..to * 1_000 * MS).contains(&now)) {
-                continue;
+    /// A player of records of 20 ms, one clock, before a device with another, which takes 320 frames at a time.
+    struct Rig {
+        pace: Pace,
+        ppm: f64,
+        /// Frames that the device took, that were pushed, that it did not get.
+        taken: u64,
+        pushed: f64,
+        missed: u64,
+        /// The due time of what is pushed next, in ns.
+        due: f64,
+        skipped: u64,
+    }
+
+    impl Rig {
+        fn new(ppm: f64) -> Self {
+            let pace = Pace::new(Rate::HZ_48000, 5 * MS);
+            Self { pace, ppm, taken: 0, pushed: 0.0, missed: 0, due: 0.0, skipped: 0 }
+        }
+
+        fn calls_at(&self) -> i64 {
+            (self.taken as f64 * 1e9 / 48_000.0 / (1.0 + self.ppm * 1e-6)) as i64
+        }
+
+        /// Lets the device call until `now`.
+        fn device(&mut self, now: i64, playing: bool) {
+            while self.calls_at() <= now {
+                let there = self.pushed + self.missed as f64 - self.taken as f64;
+                let missed = (f64::from(FRAMES) - there).clamp(0.0, f64::from(FRAMES)) as u32;
+                let pull = Pull { at: self.calls_at(), frame: self.taken, frames: FRAMES, missed, stumbled: false };
+                self.pace.pull(&pull, playing);
+                self.taken += u64::from(FRAMES);
+                self.missed += u64::from(missed);
             }
-            pace.observe(320, 0);
-            let wanted = pace.target() - waiting;
-            match pace.step(Some(now), consumed > 0, head, wanted) {
-                Step::Silence(_) => {}
-                Step::Play { from, silence } => {
-                    steps += usize::from(from != head || silence > 0);
-                    head = from + (wanted - silence) as i64;
+        }
+
+        fn lateness(&self) -> i64 {
+            self.pace.lateness(self.pushed as u64 + self.missed, self.due as i64)
+        }
+
+        /// Pushes a record; gives the speed.
+        fn record(&mut self) -> f64 {
+            if let Step::Skip(ns) = self.pace.step(self.lateness()) {
+                self.due += ns as f64;
+                self.skipped += 1;
+            }
+            let Step::Play { speed, .. } = self.pace.step(self.lateness()) else { panic!("too early") };
+            self.pushed += RECORD as f64 / speed;
+            self.due += RECORD as f64 * 1e9 / 48_000.0;
+            speed
+        }
+
+        /// Lets so many seconds pass, record by record, each `late` ns after it is due; gives the extremes of lateness
+        /// in ms and of speed, both after `settled` seconds.
+        fn run(&mut self, seconds: u64, settled: u64, late: impl Fn(u64) -> i64) -> [f64; 4] {
+            let mut seen = [f64::MAX, f64::MIN, f64::MAX, f64::MIN];
+            for record in 0..seconds * 50 {
+                let now = self.due as i64 + late(record);
+                self.device(now, record > 0);
+                if record == 0 {
+                    self.due = self.pace.place(self.taken).unwrap() as f64;
+                    self.missed = self.taken;
+                    continue;
+                }
+                let speed = self.record();
+                if record > settled * 50 {
+                    let ms = self.lateness() as f64 / 1e6;
+                    seen = [seen[0].min(ms), seen[1].max(ms), seen[2].min(speed), seen[3].max(speed)];
                 }
             }
-            waiting = pace.target();
-            delays.push((now / MS) as f64 - head as f64 / 48.0);
-        }
-        (delays, steps)
-    }
-
-    #[test]
-    fn the_delay_is_constant_within_a_callback_of_the_device() {
-        let (delays, steps) = play(0, 60, None);
-        let settled = &delays[200..];
-        let (least, most) = settled.iter().fold((f64::MAX, f64::MIN), |(l, m), &d| (l.min(d), m.max(d)));
-        assert!(most - least < 12.0, "{least} to {most}");
-        assert!(least > 0.0 && most < 20.0, "{least} to {most}");
-        assert!(steps <= 3, "{steps} steps");
-    }
-
-    #[test]
-    fn a_clock_that_drifts_is_followed_in_small_steps() {
-        for ppm in [-200, 200] {
-            let (delays, steps) = play(ppm, 120, None);
-            let last = delays[delays.len() - 100..].iter().sum::<f64>() / 100.0;
-            assert!((0.0..20.0).contains(&last), "{last} ms at {ppm} ppm");
-            // 24 ms in two minutes, 4 ms at a time.
-            assert!((3..=10).contains(&steps), "{steps} steps at {ppm} ppm");
+            seen
         }
     }
 
     #[test]
-    fn after_a_stall_the_delay_is_what_it_was() {
-        let (delays, _) = play(0, 20, Some((10, 13)));
-        let before = delays[1_000..2_000].iter().sum::<f64>() / 1_000.0;
-        let after = delays[2_050..3_050].iter().sum::<f64>() / 1_000.0;
-        assert!((before - after).abs() < 4.0, "{before} ms, then {after} ms");
+    fn a_day_of_two_clocks_that_drift_apart_changes_no_delay() {
+        for ppm in [-300.0, -50.0, 200.0, 300.0] {
+            let mut rig = Rig::new(ppm);
+            let [least, most, slowest, fastest] = rig.run(24 * 3600, 20, |_| 0);
+            assert!(least > -0.5 && most < 0.5, "{least} to {most} ms at {ppm} ppm");
+            let speed = 1.0 / (1.0 + ppm * 1e-6);
+            assert!(slowest > speed - 1e-4 && fastest < speed + 1e-4, "{slowest} to {fastest} at {ppm} ppm");
+            assert_eq!((rig.pace.underruns(), rig.skipped, rig.pace.jumps()), (0, 0, 0), "at {ppm} ppm");
+        }
+    }
+
+    #[test]
+    fn records_that_come_late_by_less_than_the_buffer_cause_no_underrun() {
+        let mut rig = Rig::new(0.0);
+        rig.run(60, 0, |record| (record as i64 * 7_919) % (4 * MS));
+        assert_eq!((rig.pace.underruns(), rig.skipped), (0, 0));
+    }
+
+    #[test]
+    fn an_underrun_costs_its_own_duration_and_is_made_good_without_a_cut() {
+        let mut rig = Rig::new(0.0);
+        // One record is 40 ms late, those behind it are on time again.
+        rig.run(20, 0, |record| if record == 500 { 40 * MS } else { 0 });
+        assert_eq!((rig.pace.underruns(), rig.skipped), (1, 0));
+        let missed = rig.pace.missed() as f64 / 48.0;
+        assert!((28.0..40.0).contains(&missed), "{missed} ms of silence");
+        let late = rig.lateness();
+        assert!(late < 5 * MS, "{late} ns too late afterwards");
+    }
+
+    #[test]
+    fn after_a_stall_of_seconds_it_is_current_at_once() {
+        let mut rig = Rig::new(0.0);
+        rig.run(20, 0, |record| if record == 500 { 3_000 * MS } else { 0 });
+        assert_eq!(rig.skipped, 1);
+        assert!(rig.lateness().abs() < 5 * MS);
+    }
+
+    #[test]
+    fn what_underruns_have_added_is_taken_back_in_calm() {
+        let mut rig = Rig::new(0.0);
+        rig.run(10, 0, |record| if record % 100 == 99 { 30 * MS } else { 0 });
+        assert!(rig.pace.buffer() > 10 * MS, "{}", rig.pace.buffer());
+        rig.run(400, 0, |_| 0);
+        assert_eq!(rig.pace.buffer(), 5 * MS);
+    }
+
+    #[test]
+    fn what_is_far_from_its_time_is_cut() {
+        let pace = Pace::new(Rate::HZ_48000, 5 * MS);
+        assert_eq!(pace.step(300 * MS), Step::Skip(300 * MS));
+        assert_eq!(pace.step(-300 * MS), Step::Wait(300 * MS));
+        assert_eq!(pace.step(0), Step::Play { speed: 1.0, haste: false });
+        assert!(matches!(pace.step(50 * MS), Step::Play { speed, haste: true } if (speed - 1.005).abs() < 1e-9));
     }
 }
