@@ -6,6 +6,7 @@
 mod failure;
 mod input;
 mod output;
+mod secret;
 mod signals;
 mod stats;
 mod streams;
@@ -14,6 +15,7 @@ pub mod value;
 pub use failure::{Exit, Failure, note, warn};
 pub use input::{Ended, Input, Next};
 pub use output::{Flush, NoOutput, Output, print};
+pub use secret::SecretSource;
 pub use signals::{Wake, stop_requested, wait, wait_any};
 pub use stats::StatsFile;
 pub use streams::Streams;

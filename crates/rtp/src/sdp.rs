@@ -1,12 +1,19 @@
 //! Session descriptions (RFC 8866): written for the audio streams of a sender, read from any program.
 
-use core::fmt::Write;
+use core::fmt::{self, Arguments, Write};
 use std::net::{IpAddr, SocketAddr};
 
 use sdp_types::{Attribute, Media, Session};
 use vox_frame::Codec;
+use zeroize::Zeroizing;
 
 use crate::{ExtensionMap, HeaderExtension, PayloadFormat, PayloadMap};
+
+/// How audio may be carried: plain or secured, with or without early feedback (RFC 3551, RFC 4585, RFC 3711, RFC 5124).
+const PROFILES: [&str; 4] = ["RTP/AVP", "RTP/AVPF", "RTP/SAVP", "RTP/SAVPF"];
+
+/// The most `a=crypto` lines that are looked at.
+const MAX_CRYPTO: usize = 16;
 
 /// An audio stream of a session description, as a receiver needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +32,32 @@ pub struct Description {
     pub rtcp_mux: bool,
     /// The port of RTCP, where it is not the next one (RFC 3605).
     pub rtcp_port: Option<u16>,
+    /// Whether packets are secured (RTP/SAVP).
+    pub secure: bool,
+    /// What stands behind `a=crypto:`, each a suite with its key (RFC 4568).
+    pub crypto: Vec<Secret>,
+}
+
+/// A part of a session description that has a key in it: not shown, and overwritten when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes the text over.
+    pub fn new(text: impl Into<Zeroizing<String>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for whoever is meant to see it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
 }
 
 /// What a sender announces: streams that go to one address.
@@ -46,6 +79,8 @@ pub struct Announcement {
     pub extensions: ExtensionMap,
     /// Whether RTCP goes to the same port.
     pub rtcp_mux: bool,
+    /// What secures the packets: the value of an `a=crypto` line (RFC 4568). Whoever reads the description has the key.
+    pub crypto: Option<Secret>,
     /// The streams, each by its SSRC.
     pub streams: Vec<AnnouncedStream>,
 }
@@ -77,8 +112,8 @@ pub enum SdpError {
     /// It cannot be parsed.
     #[error("not a session description: {0}")]
     Syntax(String),
-    /// It has no audio over plain RTP.
-    #[error("it describes no audio over RTP/AVP")]
+    /// It has no audio over RTP.
+    #[error("it describes no audio over RTP")]
     NoAudio,
     /// It does not say where to.
     #[error("it has no address (a c= line)")]
@@ -96,6 +131,8 @@ impl Description {
             extensions: ExtensionMap::default(),
             rtcp_mux: false,
             rtcp_port: None,
+            secure: false,
+            crypto: Vec::new(),
         }
     }
 
@@ -108,7 +145,7 @@ impl Description {
         let media = session
             .medias
             .iter()
-            .find(|media| media.media == "audio" && media.proto.starts_with("RTP/AVP"))
+            .find(|media| media.media == "audio" && PROFILES.iter().any(|known| *known == media.proto))
             .ok_or(SdpError::NoAudio)?;
         let connection = media.connections.first().or(session.connection.as_ref()).ok_or(SdpError::NoAddress)?;
         let address = connection.connection_address.split('/').next().and_then(|address| address.parse().ok());
@@ -121,6 +158,11 @@ impl Description {
             extensions: extensions(media.attributes.iter().chain(&session.attributes)),
             rtcp_mux: media.attributes.iter().any(|attribute| attribute.attribute == "rtcp-mux"),
             rtcp_port: values(&media.attributes, "rtcp").find_map(|value| value.split(' ').next()?.parse().ok()),
+            secure: media.proto.starts_with("RTP/SAVP"),
+            crypto: values(&media.attributes, "crypto")
+                .take(MAX_CRYPTO)
+                .map(|value| Secret::new(value.to_owned()))
+                .collect(),
         })
     }
 }
@@ -142,10 +184,14 @@ impl Announcement {
         let list: String = types.iter().map(|number| format!(" {number}")).collect();
         let origin = self.source.filter(|source| !source.is_unspecified()).unwrap_or(*address);
         let origin_family = if origin.is_ipv4() { "IP4" } else { "IP6" };
+        let profile = if self.crypto.is_some() { "SAVP" } else { "AVP" };
         let mut text = format!(
             "v=0\r\no=- {session} {version} IN {origin_family} {origin}\r\ns=Voxpipe\r\nc=IN {family} {address}{ttl}\r\n\
-             t=0 0\r\nm=audio {port} RTP/AVP{list}\r\n"
+             t=0 0\r\nm=audio {port} RTP/{profile}{list}\r\n"
         );
+        if let Some(crypto) = &self.crypto {
+            line(&mut text, format_args!("crypto:{}", crypto.expose()));
+        }
         if let Some(source) = self.source.filter(|_| is_source_specific(*address)) {
             line(&mut text, format_args!("source-filter: incl IN {family} {address} {source}"));
         }
@@ -197,7 +243,7 @@ pub const fn is_source_specific(group: IpAddr) -> bool {
     }
 }
 
-fn line(text: &mut String, attribute: core::fmt::Arguments<'_>) {
+fn line(text: &mut String, attribute: Arguments<'_>) {
     // Writing to a string cannot fail.
     let _infallible = write!(text, "a={attribute}\r\n");
 }
@@ -266,6 +312,7 @@ mod tests {
             version: 1,
             extensions: ExtensionMap::default(),
             rtcp_mux: false,
+            crypto: None,
             streams: vec![stream(1, 97, "opus/48000/2"), stream(2, 0, "PCMU/8000"), stream(3, 97, "opus/48000/2")],
         }
     }
@@ -330,6 +377,17 @@ mod tests {
         let text = announcement.to_sdp() + "a=rtcp:5099 IN IP4 192.0.2.1\r\n";
         let read = Description::parse(text.as_bytes()).expect("a description");
         assert_eq!((read.rtcp_mux, read.rtcp_port, read.extensions), (true, Some(5099), announcement.extensions));
+    }
+
+    #[test]
+    fn keys_are_described_and_never_shown() {
+        let crypto = "1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj";
+        let announcement = Announcement { crypto: Some(Secret::new(crypto.to_owned())), ..announcement("192.0.2.1") };
+        let text = announcement.to_sdp();
+        assert!(text.contains(&format!("m=audio 5004 RTP/SAVP 97 0\r\na=crypto:{crypto}\r\n")), "{text}");
+        let read = Description::parse(text.as_bytes()).expect("a description");
+        assert_eq!((read.secure, read.crypto[0].expose()), (true, crypto));
+        assert!(!format!("{read:?} {announcement:?}").contains("d0Rm"));
     }
 
     #[test]

@@ -25,6 +25,7 @@ impl Notice {
             version: 0,
             extensions: args.extensions(),
             rtcp_mux: false,
+            crypto: None,
             streams: Vec::new(),
         };
         Some(Self { file: args.sdp.clone()?, announcement })

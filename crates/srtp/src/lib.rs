@@ -17,6 +17,6 @@ mod unprotect;
 pub use key::{KeyError, MasterKey};
 pub use protect::{ProtectError, Protector};
 pub use replay::WINDOW;
-pub use sdes::{CryptoLine, SdesError};
+pub use sdes::{CryptoLine, SdesError, read_key};
 pub use suite::Suite;
 pub use unprotect::{Refused, UnprotectStats, Unprotector};

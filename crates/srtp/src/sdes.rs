@@ -84,6 +84,17 @@ impl fmt::Debug for CryptoLine {
     }
 }
 
+/// Reads a key as a person has it: base64 or hexadecimal for `suite`, or a whole `a=crypto` line, which names its own.
+///
+/// # Errors
+/// Where it is none.
+pub fn read_key(text: &str, suite: Suite) -> Result<MasterKey, SdesError> {
+    if text.contains("inline:") {
+        return CryptoLine::parse(text).map(|line| line.key);
+    }
+    Ok(MasterKey::parse(suite, text)?)
+}
+
 /// A tag: up to nine digits (RFC 4568, section 9.2).
 fn number(text: &str) -> Option<u32> {
     (text.len() <= 9 && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
