@@ -350,7 +350,15 @@ impl Control {
         });
     }
 
+    /// Whether an SSRC is our own.
+    pub fn is_own(&self, ssrc: u32) -> bool {
+        ssrc == self.config.ssrc || self.senders.contains_key(&ssrc)
+    }
+
     fn meet(&mut self, ssrc: u32, now: Stamp) {
+        if self.is_own(ssrc) {
+            return;
+        }
         if self.members.len() < MAX_MEMBERS || self.members.contains_key(&ssrc) {
             self.members.insert(ssrc, now);
             self.count_members();

@@ -8,6 +8,7 @@
 //! talk spurts), RFC 4571 (packets over TCP), RFC 7587 (Opus), RFC 5761 (telling RTCP from RTP), RFC 8866 and RFC 4570
 //! (session descriptions).
 
+mod advice;
 mod control;
 mod event;
 mod extension;
@@ -26,7 +27,9 @@ mod sender;
 mod session;
 mod source;
 mod stream;
+mod tones;
 
+pub use advice::LossAdvice;
 pub use control::{Control, ControlConfig, Outgoing, RemoteReport};
 pub use event::{TELEPHONE_EVENT, TelephoneEvent, code_of, key_of};
 pub use extension::{ExtensionMap, HeaderExtension, HeaderFacts};

@@ -198,6 +198,11 @@ impl PayloadMap {
         map
     }
 
+    /// Takes a payload type out of the map.
+    pub fn remove(&mut self, payload_type: u8) -> Option<PayloadFormat> {
+        self.formats.remove(&payload_type)
+    }
+
     /// The dynamic payload type used for Opus where nothing else is said.
     pub const OPUS: u8 = 96;
 

@@ -1,18 +1,23 @@
 //! The records of one stream to RTP packets.
 
-use vox_frame::{Audio, Extension, Extensions, Format, Gap, MediaTime, Rate};
+use vox_frame::{Audio, Event, Extension, Extensions, Format, Gap, MediaTime, Rate};
 
 use crate::PayloadFormat;
 use crate::extension::{ExtensionMap, HeaderFacts};
 use crate::ntp::NtpTime;
-use crate::packet::{Header, MAX_CSRC, write_extended, write_padding};
+use crate::packet::{Header, MAX_CSRC, write_extended, write_packet, write_padding};
 use crate::source::MAX_DROPOUT;
+use crate::tones::{Tone, Tones};
 
 /// A packet to send, and where it lies in media time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece<'a> {
     /// Media time of its first sample, in ticks of the stream's clock.
     pub timestamp: MediaTime,
+    /// The same as the packet's timestamp.
+    pub rtp: u32,
+    /// Bytes of its payload.
+    pub payload: usize,
     /// The RTP packet.
     pub packet: &'a [u8],
 }
@@ -29,6 +34,7 @@ pub struct Sender {
     payload_type: u8,
     /// Numbers of a stream born here; none for one that keeps its own.
     own: Option<Numbers>,
+    tones: Tones,
     extensions: ExtensionMap,
     extension: Vec<u8>,
     packet: Vec<u8>,
@@ -62,6 +68,7 @@ impl Sender {
             ssrc: ssrc.or_else(|| kept.map(|rtp| rtp.ssrc)).unwrap_or_else(random),
             payload_type,
             own,
+            tones: Tones::default(),
             extensions: ExtensionMap::default(),
             extension: Vec::new(),
             packet: Vec::new(),
@@ -152,13 +159,56 @@ impl Sender {
                 marker: audio.marker,
             },
         };
-        if payload.is_empty() {
-            write_padding(header, contributing(audio), &mut self.packet);
+        let mut length = payload.len();
+        if let Some(tone) = self.tones.next(header.timestamp, self.wire_ticks(payload)) {
+            length = self.write_tone(header, tone);
+        } else if payload.is_empty() {
+            length = self.write_beside(header, audio);
         } else {
             facts(audio, self.rate.ns(ticks)).write(&self.extensions, &mut self.extension);
             write_extended(header, contributing(audio), &self.extension, payload, &mut self.packet);
         }
-        Piece { timestamp, packet: &self.packet }
+        Piece { timestamp, rtp: header.timestamp, payload: length, packet: &self.packet }
+    }
+
+    /// A key is pressed: the packets that follow say so in place of audio (RFC 4733), until it has lasted as long as
+    /// the record says. False where it is none, or the stream has numbers of its own: its packets say so themselves.
+    pub fn handle_event(&mut self, event: &Event) -> bool {
+        let Some(rate) = Rate::new(self.rate.hz() / self.scale.max(1) as u32) else { return false };
+        self.own.is_some() && self.tones.press(event, rate)
+    }
+
+    /// The payload type of keys.
+    pub const fn event_type(&self) -> u8 {
+        self.tones.payload_type()
+    }
+
+    /// Ticks on the wire that a payload stands for.
+    fn wire_ticks(&self, payload: &[u8]) -> u32 {
+        let ticks = self.tick_bytes.map_or(self.frame, |bytes| (payload.len() / bytes) as u32);
+        ticks / self.scale.max(1) as u32
+    }
+
+    fn write_tone(&mut self, header: Header, tone: Tone) -> usize {
+        let payload_type = self.tones.payload_type();
+        let header = Header { payload_type, timestamp: tone.timestamp, marker: tone.first, ..header };
+        let payload = tone.event.to_bytes();
+        write_packet(header, &[], &payload, &mut self.packet);
+        payload.len()
+    }
+
+    /// A packet that carries no audio: what it carried in its place, or padding.
+    fn write_beside(&mut self, header: Header, audio: &Audio<'_>) -> usize {
+        let carried = Extensions::new(audio.extensions).find_map(|extension| match extension {
+            Extension::RtpPayload { payload_type, payload } => Some((payload_type, payload)),
+            _ => None,
+        });
+        if let Some((payload_type, payload)) = carried {
+            write_packet(Header { payload_type, ..header }, contributing(audio), payload, &mut self.packet);
+            return payload.len();
+        }
+        write_padding(header, contributing(audio), &mut self.packet);
+        0
     }
 
     /// Whether a record that carries no audio is sent all the same: its number is another sender's, and would count

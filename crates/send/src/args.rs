@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
-use vox_cli::value::MaxAge;
+use vox_cli::value::{MaxAge, Seconds};
 use vox_rtp::{ExtensionMap, HeaderExtension, PayloadFormat, PayloadMap};
 use vox_sys::net::SendOptions;
 
@@ -58,6 +58,47 @@ pub(crate) struct Args {
     /// Send from this address and port.
     #[arg(long, value_name = "ADDR:PORT")]
     local: Option<SocketAddr>,
+
+    /// Hear what comes back on the same socket (symmetric RTP, RFC 4961), and write it to stdout as a vox stream.
+    /// When stdin has ended, the other side is heard until it says nothing for --linger.
+    #[arg(long)]
+    pub(crate) duplex: bool,
+
+    /// With --duplex: how long the other side may be silent after stdin has ended.
+    #[arg(long, value_name = "SECONDS", default_value = "2", requires = "duplex")]
+    pub(crate) linger: Seconds,
+
+    /// With --duplex: what a payload type of the other side means; may be given several times.
+    #[arg(long, value_name = "PT=FORMAT", value_parser = parse_map, requires = "duplex")]
+    pub(crate) hear: Vec<(u8, PayloadFormat)>,
+
+    /// RTCP goes to the port of RTP (RFC 5761), not to the next one.
+    #[arg(long)]
+    pub(crate) rtcp_mux: bool,
+
+    /// The mean time between reports, at least.
+    #[arg(long, value_name = "SECONDS", default_value = "5")]
+    pub(crate) rtcp_interval: Seconds,
+
+    /// The bandwidth of the session in bits a second: reports take at most 5 % of it.
+    #[arg(long, value_name = "BITS", default_value_t = 64_000, value_parser = clap::value_parser!(u32).range(1_000..))]
+    pub(crate) bandwidth: u32,
+
+    /// Neither send nor hear reports.
+    #[arg(long, conflicts_with_all = ["rtcp_mux", "report", "adapt"])]
+    pub(crate) no_rtcp: bool,
+
+    /// Show what the far end reports: loss, jitter, round trip.
+    #[arg(long)]
+    pub(crate) report: bool,
+
+    /// Tell an encoder the loss that the far end reports: lines like `loss 7` into FIFO, for `vox-encode --control`.
+    #[arg(long, value_name = "FIFO")]
+    pub(crate) adapt: Option<PathBuf>,
+
+    /// With --adapt: the least that is told where anything is lost, as encoders protect little for less.
+    #[arg(long, value_name = "PERCENT", default_value_t = 10, requires = "adapt", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) adapt_floor: u8,
 
     /// The most bytes of payload in a packet; PCM is cut to it at a sample's boundary.
     #[arg(long, value_name = "BYTES", default_value_t = 1200, value_parser = parse_mtu)]

@@ -24,7 +24,7 @@ impl Notice {
             session,
             version: 0,
             extensions: args.extensions(),
-            rtcp_mux: false,
+            rtcp_mux: args.rtcp_mux,
             crypto: None,
             streams: Vec::new(),
         };

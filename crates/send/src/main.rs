@@ -2,20 +2,27 @@
 
 mod args;
 mod describe;
-mod outlet;
+mod ear;
+mod lanes;
 mod payload;
+mod report;
 mod stream;
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
 
 use args::Args;
 use describe::Notice;
-use outlet::Outlet;
+use ear::{Ear, Listening, SharedControl, lock};
+use lanes::Lanes;
 use payload::PayloadTypes;
-use stream::{Stream, random, wait_until};
-use vox_cli::{Ended, Failure, Input, Next, StatsFile, stop_requested};
+use report::Reporter;
+use stream::{Clocks, Stream, random, wait_until};
+use vox_cli::{Ended, Failure, Input, Next, Output, Wake, stop_requested, wait};
 use vox_frame::{Raw, Record, StreamId};
+use vox_rtp::{Control, ControlConfig, PayloadMap, Receiver, ReceiverConfig};
 use vox_sys::{Clock, pipe};
 
 /// The most streams that are sent at a time; one more is an error.
@@ -26,31 +33,78 @@ fn main() -> ExitCode {
 }
 
 fn send(args: &Args) -> Result<(), Failure> {
-    let mut outlet = Outlet::open(args)?;
-    let stats = args.stats.as_deref().map(StatsFile::create).transpose()?;
+    let lanes = Arc::new(Lanes::open(args)?);
     let mut input = Input::stdin()?;
-    input.open()?;
-    pipe::sharpen_timers();
-    let (to, source) = outlet.first_path();
-    let mut stage = Stage {
-        args,
-        clock: input.clock(),
-        streams: BTreeMap::new(),
-        types: PayloadTypes::default(),
-        notice: Notice::new(args, to, source, u64::from(random())),
-        ssrc: args.ssrc,
-        heard_until: 0,
-    };
-    let outcome = stage.run(&mut input, &mut outlet);
-    if let Some(mut stats) = stats {
-        stats.line(&outlet.summary());
+    let clock = Clock::own();
+    let control = Control::new(clock.now(), reporting(args));
+    let control = Arc::new(Mutex::new(control));
+    let mut listening = listen(args, &lanes, &control, clock)?;
+    let outcome = input.open().and_then(|_| {
+        pipe::sharpen_timers();
+        let (to, source) = lanes.first_path();
+        let mut stage = Stage {
+            args,
+            lanes: &lanes,
+            clocks: Clocks { stream: input.clock(), own: clock },
+            control: SharedControl::clone(&control),
+            streams: BTreeMap::new(),
+            types: PayloadTypes::default(),
+            notice: Notice::new(args, to, source, u64::from(random())),
+            ssrc: args.ssrc,
+            heard_until: 0,
+        };
+        stage.run(&mut input)
+    });
+    if args.duplex && outcome.is_ok() && !stop_requested() {
+        listening.said_all();
+        while wait(Some(listening.ended().as_fd()), None)? == Wake::Deadline {}
     }
-    input.verdict(outcome?, args.strict)
+    let heard = listening.finish();
+    input.verdict(outcome?, args.strict).and(heard)
+}
+
+fn reporting(args: &Args) -> ControlConfig {
+    ControlConfig {
+        ssrc: random(),
+        // RFC 7022: a name of this run only, which tells nothing of the person.
+        cname: format!("{:08x}{:08x}", random(), random()),
+        bandwidth: args.bandwidth,
+        interval_ns: args.rtcp_interval.ns(),
+        answers: false,
+        seed: u64::from(random()),
+    }
+}
+
+/// Begins to hear what comes back.
+fn listen(args: &Args, lanes: &Arc<Lanes>, control: &SharedControl, clock: Clock) -> Result<Listening, Failure> {
+    let mut map = PayloadMap::standard();
+    for (number, format) in args.map.iter().chain(&args.hear) {
+        map.insert(*number, format.clone());
+    }
+    let config = ReceiverConfig {
+        map,
+        extensions: args.extensions(),
+        max_age_ns: args.max_age.ns(),
+        seed: u64::from(random()) << 32 | u64::from(random()),
+        ..ReceiverConfig::default()
+    };
+    let ear = Ear {
+        lanes: Arc::clone(lanes),
+        control: SharedControl::clone(control),
+        receiver: Receiver::new(config),
+        clock,
+        reporter: Reporter::new(args)?,
+        output: args.duplex.then(|| Output::stdout(clock.opening(), false)).transpose()?,
+        linger_ns: args.linger.ns(),
+    };
+    ear.spawn()
 }
 
 struct Stage<'a> {
     args: &'a Args,
-    clock: Clock,
+    lanes: &'a Lanes,
+    clocks: Clocks,
+    control: SharedControl,
     streams: BTreeMap<StreamId, Stream>,
     types: PayloadTypes,
     notice: Option<Notice>,
@@ -61,10 +115,10 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    fn run(&mut self, input: &mut Input, outlet: &mut Outlet) -> Result<Ended, Failure> {
+    fn run(&mut self, input: &mut Input) -> Result<Ended, Failure> {
         loop {
             match input.next_for_sink(None)? {
-                Next::Record(raw) => self.record(raw, outlet)?,
+                Next::Record(raw) => self.record(raw)?,
                 Next::Deadline => {}
                 Next::End(ended) => {
                     for stream in std::mem::take(&mut self.streams).into_values() {
@@ -84,7 +138,7 @@ impl Stage<'_> {
         }
     }
 
-    fn record(&mut self, raw: Raw<'_>, outlet: &mut Outlet) -> Result<(), Failure> {
+    fn record(&mut self, raw: Raw<'_>) -> Result<(), Failure> {
         match raw.parse()? {
             Record::Format(id, format) => {
                 if self.streams.len() >= MAX_STREAMS && !self.streams.contains_key(&id) {
@@ -97,7 +151,9 @@ impl Stage<'_> {
                 let follows = self.streams.values().all(Stream::is_live);
                 let not_before = if follows { self.heard_until } else { 0 };
                 let ssrc = self.ssrc.take();
-                let stream = Stream::open(id, &format, ssrc, not_before, &mut self.types, self.args, self.clock)?;
+                let mut stream =
+                    Stream::open(id, &format, ssrc, &mut self.types, self.args, self.clocks, &self.control)?;
+                stream.follow(not_before);
                 if let Some(notice) = &mut self.notice {
                     notice.add(stream.announced())?;
                 }
@@ -105,7 +161,7 @@ impl Stage<'_> {
             }
             Record::Audio(audio) => {
                 if let Some(stream) = self.streams.get_mut(&audio.id) {
-                    stream.audio(&audio, outlet)?;
+                    stream.audio(&audio, self.lanes)?;
                 }
             }
             Record::Gap(gap) => {
@@ -118,7 +174,12 @@ impl Stage<'_> {
                     self.end(&stream);
                 }
             }
-            Record::Event(_) | Record::Unknown(_) => {}
+            Record::Event(event) => {
+                if let Some(stream) = self.streams.get_mut(&event.id) {
+                    stream.event(&event);
+                }
+            }
+            Record::Unknown(_) => {}
         }
         Ok(())
     }
@@ -126,6 +187,9 @@ impl Stage<'_> {
     /// A stream has ended: nobody waits for it but who comes after it.
     fn end(&mut self, stream: &Stream) {
         self.heard_until = self.heard_until.max(stream.heard_until().unwrap_or(0));
+        if let Some(goodbye) = lock(&self.control).remove_stream(stream.ssrc()) {
+            self.lanes.send_rtcp(&goodbye);
+        }
         if let Some(notice) = &mut self.notice {
             notice.remove(stream.ssrc());
         }

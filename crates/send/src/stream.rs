@@ -2,16 +2,30 @@
 
 use vox_cli::value::MaxAge;
 use vox_cli::{Exit, Failure, Wake, stop_requested, wait, warn};
-use vox_frame::{Audio, Channels, Format, Gap, MediaTime, StreamId};
-use vox_rtp::{AnnouncedStream, PayloadFormat, Sender};
+use vox_frame::{Audio, Channels, Event, Format, Gap, MediaTime, Stamp, StreamId};
+use vox_rtp::{AnnouncedStream, PayloadFormat, Sender, TELEPHONE_EVENT};
 use vox_sys::{Clock, monotonic_ns};
 
 use crate::args::Args;
-use crate::outlet::Outlet;
+use crate::ear::{SharedControl, lock};
+use crate::lanes::Lanes;
 use crate::payload::PayloadTypes;
 
 /// How far behind its time a paced stream may be before its pace begins anew, in ns: less is made up for.
 const STALL_NS: i64 = 100_000_000;
+
+/// The clock that the pipe's stamps are on, and this host's.
+#[derive(Clone, Copy)]
+pub(crate) struct Clocks {
+    pub(crate) stream: Clock,
+    pub(crate) own: Clock,
+}
+
+impl Clocks {
+    const fn to_own(self, stamp: Stamp) -> Stamp {
+        self.own.from_mono(self.stream.mono_ns(stamp))
+    }
+}
 
 pub(crate) struct Stream {
     format: Format,
@@ -20,7 +34,8 @@ pub(crate) struct Stream {
     sender: Sender,
     mtu: usize,
     max_age: MaxAge,
-    clock: Clock,
+    clocks: Clocks,
+    control: SharedControl,
     /// What one media time is sent at, in ns of CLOCK_MONOTONIC; none for live streams and before the first packet.
     pace: Option<(MediaTime, i64)>,
     /// When the first packet may leave, in ns of CLOCK_MONOTONIC: what came before this stream is heard until then.
@@ -34,10 +49,10 @@ impl Stream {
         id: StreamId,
         format: &Format,
         ssrc: Option<u32>,
-        not_before: i64,
         types: &mut PayloadTypes,
         args: &Args,
-        clock: Clock,
+        clocks: Clocks,
+        control: &SharedControl,
     ) -> Result<Self, Failure> {
         let (payload_type, carried) = types.choose(format, args).ok_or_else(|| {
             Failure::input(format_args!(
@@ -45,6 +60,8 @@ impl Stream {
             ))
         })?;
         let sender = Sender::new(format, &carried, payload_type, ssrc, random).with_extensions(args.extensions());
+        let cname = format.rtp.as_ref().map(|_| format!("{:08x}-relayed", sender.ssrc()));
+        lock(control).add_stream(clocks.own.now(), sender.ssrc(), carried.clock, cname);
         Ok(Self {
             format: format.clone(),
             carried,
@@ -52,12 +69,18 @@ impl Stream {
             sender,
             mtu: args.mtu,
             max_age: args.max_age,
-            clock,
+            clocks,
+            control: SharedControl::clone(control),
             pace: None,
-            not_before,
+            not_before: 0,
             reached: MediaTime(0),
             told_mtu: false,
         })
+    }
+
+    /// The first packet leaves no earlier, in ns of CLOCK_MONOTONIC.
+    pub(crate) const fn follow(&mut self, not_before: i64) {
+        self.not_before = not_before;
     }
 
     pub(crate) const fn is_live(&self) -> bool {
@@ -81,17 +104,17 @@ impl Stream {
         }
     }
 
-    pub(crate) fn audio(&mut self, audio: &Audio<'_>, outlet: &mut Outlet) -> Result<(), Failure> {
+    pub(crate) fn audio(&mut self, audio: &Audio<'_>, lanes: &Lanes) -> Result<(), Failure> {
         let silent = audio.padding || audio.payload.is_empty();
         if silent && !self.sender.keeps_numbers() {
             return Ok(());
         }
-        if self.max_age.is_stale(self.format.live, &audio.times, self.clock.now()) {
+        if self.max_age.is_stale(self.format.live, &audio.times, self.clocks.stream.now()) {
             self.sender.handle_loss(u64::from(audio.duration));
             return Ok(());
         }
         if silent {
-            outlet.send(self.sender.piece(audio, 0, 0).packet);
+            self.send(audio, 0, 0, lanes);
             return Ok(());
         }
         let cut = self.sender.cut(audio.payload.len(), self.mtu);
@@ -103,11 +126,34 @@ impl Stream {
         while from < audio.payload.len() {
             let ticks = self.format.tick_bytes().map_or(0, |bytes| (from / bytes) as u64);
             self.wait_for(audio.timestamp.plus(ticks))?;
-            outlet.send(self.sender.piece(audio, from, cut).packet);
+            self.send(audio, from, cut, lanes);
             from += cut;
         }
         self.reached = audio.timestamp.plus(u64::from(audio.duration));
         Ok(())
+    }
+
+    fn send(&mut self, audio: &Audio<'_>, from: usize, length: usize, lanes: &Lanes) {
+        let now = self.clocks.own.now();
+        // Who paces says when: a file is captured as it is heard. What was relayed without a date has that of its
+        // arrival. The world is told the time of this host's clock, whatever the anchor of the pipe.
+        let captured = audio.times.captured.or_else(|| audio.times.arrived.filter(|_| self.format.live));
+        let captured = captured.map_or(now, |captured| self.clocks.to_own(captured));
+        let mut audio = *audio;
+        audio.times.captured = Some(captured);
+        let piece = self.sender.piece(&audio, from, length);
+        lanes.send_rtp(piece.packet);
+        let later = self.format.rate.ns(piece.timestamp.since(audio.timestamp));
+        let captured = captured.plus(later);
+        let (rtp, payload) = (piece.rtp, piece.payload);
+        lock(&self.control).handle_sent(now, self.sender.ssrc(), rtp, captured, payload);
+    }
+
+    /// A key is pressed beside the audio.
+    pub(crate) fn event(&mut self, event: &Event) {
+        if event.event == TELEPHONE_EVENT && !self.sender.keeps_numbers() && !self.sender.handle_event(event) {
+            warn(format_args!("an event is not sent: it names no key, or too many wait"));
+        }
     }
 
     /// Nothing is sent for a gap; what follows has its own timestamp.

@@ -64,6 +64,37 @@ pub fn sender(destination: SocketAddr, options: &SendOptions) -> io::Result<UdpS
     Ok(socket.into())
 }
 
+/// A socket that sends to anybody and hears what comes back: for RTCP. Where `destination` is a group, it joins it.
+///
+/// # Errors
+/// As the system says.
+pub fn reporter(destination: SocketAddr, options: &SendOptions) -> io::Result<UdpSocket> {
+    let destination = scoped(destination, options.interface.as_deref())?;
+    let socket = Socket::new(Domain::for_address(destination), Type::DGRAM, Some(Protocol::UDP))?;
+    if destination.ip().is_multicast() {
+        socket.set_reuse_address(true)?;
+        socket.bind(&destination.into())?;
+        join(&socket, destination.ip(), options.interface.as_deref(), None)?;
+        prepare_multicast(&socket, destination, options)?;
+    } else {
+        let any: SocketAddr = match destination {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        socket.bind(&options.local.unwrap_or(any).into())?;
+    }
+    stamp_arrivals(&socket)?;
+    Ok(socket.into())
+}
+
+/// Prepares a socket from [`sender`] to hear what comes back.
+///
+/// # Errors
+/// As the system says.
+pub fn hear_back(socket: &UdpSocket) -> io::Result<()> {
+    stamp_arrivals(socket)
+}
+
 fn prepare_multicast(socket: &Socket, destination: SocketAddr, options: &SendOptions) -> io::Result<()> {
     match destination {
         SocketAddr::V4(_) => {
@@ -144,7 +175,6 @@ pub fn receiver(address: SocketAddr, on: Option<&str>, source: Option<IpAddr>) -
         join(&socket, address.ip(), on, source)?;
     }
     stamp_arrivals(&socket)?;
-    socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
 
@@ -213,7 +243,7 @@ fn storage(address: IpAddr) -> libc::sockaddr_storage {
     }
 }
 
-fn stamp_arrivals(socket: &Socket) -> io::Result<()> {
+fn stamp_arrivals(socket: &impl AsRawFd) -> io::Result<()> {
     let on: libc::c_int = 1;
     // SAFETY: the option takes an int, which outlives the call.
     let status = unsafe {
@@ -256,7 +286,7 @@ pub fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Option<Datag
     message.msg_control = control.as_mut_ptr().cast();
     message.msg_controllen = size_of_val(&control);
     // SAFETY: every pointer of the message is good for the length that stands beside it, for the whole call.
-    let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) };
+    let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
     let Ok(length) = usize::try_from(length) else {
         let error = io::Error::last_os_error();
         return match error.kind() {

@@ -1,0 +1,199 @@
+//! The ways that packets leave by, one for each destination. What stands between packet and datagram, such as
+//! encryption or another transport, belongs here: RTP passes [`Lanes::send_rtp`], RTCP [`Lanes::send_rtcp`].
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use serde_json::json;
+use vox_cli::{Failure, warn};
+use vox_frame::Stamp;
+use vox_rtp::{Outgoing, Protocol, Route};
+use vox_sys::Clock;
+use vox_sys::net::{self, SendOptions};
+
+use crate::args::Args;
+
+/// The lanes are shared by the thread that sends media and the one that sends reports and listens.
+pub(crate) struct Lanes {
+    lanes: Vec<Lane>,
+    /// Whether reports are sent and heard.
+    reports: bool,
+    packets: AtomicU64,
+    bytes: AtomicU64,
+    errors: AtomicU64,
+    told: AtomicBool,
+}
+
+struct Lane {
+    address: SocketAddr,
+    rtp: UdpSocket,
+    /// Where its RTCP goes, and by which socket; none for the socket of RTP.
+    control: Option<(SocketAddr, UdpSocket)>,
+}
+
+/// A datagram that came back.
+pub(crate) struct Received {
+    pub(crate) route: Route,
+    pub(crate) arrived: Stamp,
+    pub(crate) protocol: Protocol,
+    pub(crate) length: usize,
+}
+
+impl Lanes {
+    /// A lane for each destination.
+    pub(crate) fn open(args: &Args) -> Result<Self, Failure> {
+        let mut lanes = Vec::new();
+        for destination in &args.destinations {
+            let address = net::resolve(destination)
+                .map_err(|error| Failure::network(format_args!("cannot resolve {destination}: {error}")))?;
+            let lane = Lane::open(address, args)
+                .map_err(|error| Failure::network(format_args!("cannot send to {destination}: {error}")))?;
+            lanes.push(lane);
+        }
+        let zero = AtomicU64::default;
+        Ok(Self {
+            lanes,
+            reports: !args.no_rtcp,
+            packets: zero(),
+            bytes: zero(),
+            errors: zero(),
+            told: AtomicBool::default(),
+        })
+    }
+
+    /// The first destination, and the address from which packets go there.
+    pub(crate) fn first_path(&self) -> (SocketAddr, Option<IpAddr>) {
+        let lane = &self.lanes[0];
+        let local = lane.rtp.local_addr().ok().map(|local| local.ip());
+        (lane.address, local.filter(|local| !local.is_unspecified()))
+    }
+
+    /// Sends a packet to every destination. One that cannot be reached now may be there later: that is counted.
+    pub(crate) fn send_rtp(&self, packet: &[u8]) {
+        for lane in &self.lanes {
+            match lane.send(packet) {
+                Ok(refused) => {
+                    self.packets.fetch_add(1, Ordering::Relaxed);
+                    self.bytes.fetch_add(packet.len() as u64, Ordering::Relaxed);
+                    self.errors.fetch_add(u64::from(refused), Ordering::Relaxed);
+                }
+                Err(error) => {
+                    self.errors.fetch_add(1, Ordering::Relaxed);
+                    if !self.told.swap(true, Ordering::Relaxed) {
+                        warn(format_args!("cannot send to {}: {error}; going on", lane.address));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends RTCP, to every destination or to one. What cannot be sent now is said again with the next report.
+    pub(crate) fn send_rtcp(&self, outgoing: &Outgoing) {
+        for lane in self.lanes.iter().filter(|_| self.reports) {
+            if outgoing.to.is_none_or(|route| route.to == lane.address) {
+                let _lost = match &lane.control {
+                    Some((to, socket)) => socket.send_to(&outgoing.packet, to).map(|_| false),
+                    None => lane.send(&outgoing.packet),
+                };
+            }
+        }
+    }
+
+    /// What to wait for: the sockets on which something may come back.
+    pub(crate) fn descriptors(&self, hears_media: bool) -> Vec<BorrowedFd<'_>> {
+        self.lanes
+            .iter()
+            .flat_map(|lane| lane.sockets(hears_media, self.reports))
+            .map(|(socket, _)| socket.as_fd())
+            .collect()
+    }
+
+    /// The next datagram that is there on socket `index` of [`descriptors`](Self::descriptors); none too where it
+    /// comes from somebody who was not sent to.
+    pub(crate) fn receive(
+        &self,
+        index: usize,
+        hears_media: bool,
+        clock: &Clock,
+        buffer: &mut [u8],
+    ) -> io::Result<Option<Result<Received, Stranger>>> {
+        let mut sockets =
+            self.lanes.iter().flat_map(|lane| lane.sockets(hears_media, self.reports).map(move |found| (lane, found)));
+        let Some((lane, (socket, mux))) = sockets.nth(index) else { return Ok(None) };
+        let Some(datagram) = net::receive(socket, buffer)? else { return Ok(None) };
+        if !lane.address.ip().is_multicast() && datagram.from.ip() != lane.address.ip() {
+            return Ok(Some(Err(Stranger)));
+        }
+        let protocol = if mux { Protocol::of(&buffer[..datagram.length]) } else { Protocol::Rtcp };
+        Ok(Some(Ok(Received {
+            route: Route { mux, to: datagram.from },
+            arrived: clock.now().plus(-datagram.age),
+            protocol,
+            length: datagram.length,
+        })))
+    }
+
+    /// Whether reports are sent and heard.
+    pub(crate) const fn has_reports(&self) -> bool {
+        self.reports
+    }
+
+    pub(crate) fn summary(&self) -> serde_json::Value {
+        json!({
+            "summary": true,
+            "packetsSent": self.packets.load(Ordering::Relaxed),
+            "bytesSent": self.bytes.load(Ordering::Relaxed),
+            "sendErrors": self.errors.load(Ordering::Relaxed),
+        })
+    }
+}
+
+/// A datagram from an address that nothing is sent to.
+pub(crate) struct Stranger;
+
+impl Lane {
+    fn open(address: SocketAddr, args: &Args) -> io::Result<Self> {
+        let options = args.options();
+        let rtp = net::sender(address, &options)?;
+        if args.duplex {
+            net::hear_back(&rtp)?;
+        }
+        if args.rtcp_mux || args.no_rtcp || address.port() == u16::MAX {
+            net::hear_back(&rtp)?;
+            return Ok(Self { address, rtp, control: None });
+        }
+        let beside = SocketAddr::new(address.ip(), address.port() + 1);
+        // Symmetric: RTCP leaves from the port beside the one of RTP where that is free (RFC 3550, section 11).
+        let local = rtp.local_addr()?;
+        let next = SocketAddr::new(unspecified_or(options.local, local.ip()), local.port().saturating_add(1));
+        let symmetric = net::reporter(beside, &SendOptions { local: Some(next), ..options.clone() });
+        let socket = symmetric.or_else(|_| net::reporter(beside, &SendOptions { local: None, ..options }))?;
+        Ok(Self { address, rtp, control: Some((beside, socket)) })
+    }
+
+    /// Sends; says whether an earlier packet was refused, which the kernel reports in place of sending this one.
+    fn send(&self, packet: &[u8]) -> io::Result<bool> {
+        match self.rtp.send(packet) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => self.rtp.send(packet).map(|_| true),
+            sent => sent.map(|_| false),
+        }
+    }
+
+    /// The sockets on which something may come back, with whether RTP and RTCP share it.
+    fn sockets(&self, hears_media: bool, reports: bool) -> impl Iterator<Item = (&UdpSocket, bool)> {
+        let shared = reports && self.control.is_none();
+        let rtp = (hears_media || shared).then_some((&self.rtp, true));
+        rtp.into_iter().chain(self.control.iter().map(|(_, socket)| (socket, false)))
+    }
+}
+
+/// The address that was asked for, else any of the family.
+fn unspecified_or(asked: Option<SocketAddr>, family: IpAddr) -> IpAddr {
+    match (asked, family) {
+        (Some(asked), _) => asked.ip(),
+        (None, IpAddr::V4(_)) => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+        (None, IpAddr::V6(_)) => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
+    }
+}
