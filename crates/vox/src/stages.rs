@@ -13,6 +13,7 @@ pub(crate) const STAGES: &[(&str, &str)] = &[
     ("play", "plays streams on a device, into a WAV or to stdout"),
     ("record", "records streams, a file each or all in one, on one time line"),
     ("inspect", "shows what passes through and changes nothing"),
+    ("mix", "mixes streams to one, aligned by time, all or all but one"),
     ("tee", "copies a stream into files, FIFOs and commands that cannot stall it"),
     ("replay", "plays a kept stream again, paced by its stamps"),
     ("impair", "a simulated network in the pipe, the same for the same seed"),
