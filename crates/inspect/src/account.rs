@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use vox_frame::{Audio, EndReason, Format, Gap, MediaTime, Stamp, StreamId, Times};
 
+use crate::latency::Latency;
 use crate::quantiles::Quantiles;
 
 /// The sums over one stream, from its Format to its End.
@@ -25,6 +26,8 @@ pub(crate) struct Account {
     arrived: Quantiles,
     due: Quantiles,
     jitter: Jitter,
+    /// Stage by stage, where that was asked for.
+    latency: Option<Latency>,
     ended: Option<EndReason>,
 }
 
@@ -43,7 +46,7 @@ struct Jitter {
 }
 
 impl Account {
-    pub(crate) fn new(id: StreamId, format: Format) -> Self {
+    pub(crate) fn new(id: StreamId, format: Format, latency: bool) -> Self {
         Self {
             id,
             format,
@@ -59,6 +62,7 @@ impl Account {
             arrived: Quantiles::default(),
             due: Quantiles::default(),
             jitter: Jitter::default(),
+            latency: latency.then(Latency::default),
             ended: None,
         }
     }
@@ -82,6 +86,10 @@ impl Account {
         self.audio_ticks += u64::from(audio.duration);
         self.follow(audio.timestamp, u64::from(audio.duration));
         self.times(&audio.times, now);
+        let span = self.format.rate.ns(u64::from(audio.duration));
+        if let Some(latency) = &mut self.latency {
+            latency.add(&audio.times, span, self.format.live.then_some(now));
+        }
         if let Some(arrived) = audio.times.arrived.filter(|_| !audio.recovered) {
             self.jitter.add(arrived, audio.timestamp, &self.format);
         }
@@ -170,6 +178,7 @@ impl Account {
             "since_captured": latency(&self.captured),
             "since_arrived": latency(&self.arrived),
             "since_due": latency(&self.due),
+            "latency": self.latency.as_ref().map(Latency::to_json),
             "ended": self.ended.as_ref().map(EndReason::name),
         })
     }
@@ -204,6 +213,7 @@ impl Account {
                 text.push_str(&format!("\n    since {name}: p50 {p50} ms, p95 {p95} ms, p99 {p99} ms"));
             }
         }
+        text.push_str(&self.latency.as_ref().map_or_else(String::new, Latency::to_text));
         if self.jitter.last.is_some() {
             text.push_str(&format!("\n    interarrival jitter: {:.3} ms", self.jitter.ns / 1e6));
         }
@@ -232,7 +242,7 @@ mod tests {
     fn account() -> Account {
         let mut format = Format::new(Codec::Pcmu, Rate::HZ_8000, Channels::MONO, 160);
         format.live = true;
-        Account::new(StreamId(1), format)
+        Account::new(StreamId(1), format, false)
     }
 
     fn audio(timestamp: u64, arrived_ms: i64) -> Audio<'static> {

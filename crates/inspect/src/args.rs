@@ -18,6 +18,11 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) summary: bool,
 
+    /// Only the summary, with a table of where each millisecond went: the frame itself, transport, jitter buffer, and
+    /// the stages and pipes up to here, as p50, p95 and p99.
+    #[arg(long)]
+    pub(crate) latency: bool,
+
     /// An input that breaks off without an End is an error (3), not a warning.
     #[arg(long)]
     pub(crate) strict: bool,

@@ -2,6 +2,7 @@
 
 mod account;
 mod args;
+mod latency;
 mod quantiles;
 mod show;
 
@@ -20,7 +21,7 @@ fn inspect(args: &Args) -> Result<(), Failure> {
     let mut input = Input::stdin()?;
     let opening = input.open()?;
     let clock = input.clock();
-    let mut show = Show::new(opening, args.json, !args.summary)?;
+    let mut show = Show::new(opening, args)?;
     let ended = loop {
         match input.next(None, &mut show)? {
             Next::Record(raw) => {

@@ -7,6 +7,7 @@ use vox_cli::{Failure, Flush, Output};
 use vox_frame::{Audio, EndReason, Gap, Opening, Raw, Record, Stamp, StreamId, Times};
 
 use crate::account::Account;
+use crate::args::Args;
 
 /// The most streams that are summed up; of more, the oldest that ended are forgotten.
 const MAX_ACCOUNTS: usize = 1024;
@@ -15,6 +16,7 @@ pub(crate) struct Show {
     output: Option<Output>,
     json: bool,
     each: bool,
+    latency: bool,
     accounts: Vec<Account>,
     forgotten: u64,
     records: u64,
@@ -23,12 +25,22 @@ pub(crate) struct Show {
 }
 
 impl Show {
-    /// Records go to stdout unless that is a terminal; `each` asks for a line a record.
-    pub(crate) fn new(opening: Opening, json: bool, each: bool) -> Result<Self, Failure> {
+    /// Records go to stdout unless that is a terminal.
+    pub(crate) fn new(opening: Opening, args: &Args) -> Result<Self, Failure> {
+        let (json, each, latency) = (args.json, !args.summary && !args.latency, args.latency);
         let output =
             if vox_sys::pipe::is_terminal(std::io::stdout()) { None } else { Some(Output::stdout(opening, false)?) };
-        let mut show =
-            Self { output, json, each, accounts: Vec::new(), forgotten: 0, records: 0, bytes: 0, text: Vec::new() };
+        let mut show = Self {
+            output,
+            json,
+            each,
+            latency,
+            accounts: Vec::new(),
+            forgotten: 0,
+            records: 0,
+            bytes: 0,
+            text: Vec::new(),
+        };
         if each {
             let (major, minor) = opening.version;
             show.line(
@@ -76,7 +88,7 @@ impl Show {
                     self.accounts.remove(oldest);
                     self.forgotten += 1;
                 }
-                self.accounts.push(Account::new(*id, format.clone()));
+                self.accounts.push(Account::new(*id, format.clone(), self.latency));
             }
             Record::Audio(audio) => {
                 if let Some(account) = self.open(audio.id) {
