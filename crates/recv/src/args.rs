@@ -4,8 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Parser;
+use vox_cli::SecretSource;
 use vox_cli::value::{MaxAge, Seconds};
 use vox_rtp::{Description, ExtensionMap, HeaderExtension, PayloadFormat, PayloadMap};
+use vox_srtp::Suite;
 
 /// Receives RTP over UDP: every source (SSRC) that it hears becomes a stream.
 ///
@@ -22,13 +24,22 @@ pub(crate) struct Args {
     pub(crate) sdp: Option<PathBuf>,
 
     /// What a payload type means, such as `97=opus/48000/2` or `0=opus/8000`; may be given several times.
-    /// Known without: 0 PCMU, 8 PCMA, 10 and 11 L16, 96 Opus.
+    /// Known without: 0 PCMU, 8 PCMA, 10 and 11 L16, 96 Opus, 63 red (RFC 2198), 127 ulpfec (RFC 5109).
     #[arg(long, value_name = "PT=FORMAT", value_parser = parse_map)]
     map: Vec<(u8, PayloadFormat)>,
 
     /// What the id of a header extension means: `1=audio-level`, `2=capture-time`; may be given several times.
     #[arg(long, value_name = "ID=NAME", value_parser = ExtensionMap::parse_assignment)]
     extmap: Vec<(u8, HeaderExtension)>,
+
+    /// Hear SRTP only, made with the key in FILE or in the environment variable NAME: base64 or hexadecimal, master key
+    /// and salt together, or an `a=crypto` line. A session description may bring its own.
+    #[arg(long, value_name = "FILE|env:NAME")]
+    pub(crate) srtp: Option<SecretSource>,
+
+    /// What the key is for: AES_CM_128_HMAC_SHA1_80 or _32, AEAD_AES_128_GCM, AEAD_AES_256_GCM.
+    #[arg(long, value_name = "SUITE", default_value_t, requires = "srtp")]
+    pub(crate) srtp_suite: Suite,
 
     /// The interface to hear a group on, by name or IPv4 address.
     #[arg(long, value_name = "NAME|ADDR")]

@@ -2,6 +2,7 @@
 
 mod args;
 mod ports;
+mod undo;
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -9,9 +10,11 @@ use std::process::ExitCode;
 use args::Args;
 use ports::Ports;
 use serde_json::json;
+use undo::Undo;
 use vox_cli::{Failure, Output, StatsFile, Wake, stop_requested, wait_any, warn};
-use vox_frame::EndReason;
-use vox_rtp::{ControlConfig, Description, Protocol, ReceiverConfig, Session};
+use vox_frame::{EndReason, Record};
+use vox_repair::Origin;
+use vox_rtp::{ControlConfig, Description, Outgoing, Protocol, ReceiverConfig, Session};
 use vox_sys::{Clock, monotonic_ns};
 
 /// Datagrams that are read before what they gave is written: bounds what a flood can hold back.
@@ -25,14 +28,15 @@ fn main() -> ExitCode {
 }
 
 fn receive(args: &Args) -> Result<(), Failure> {
-    let session = description(args)?;
+    let mut session = description(args)?;
+    let undo = Undo::new(&mut session, args)?;
     let stats = args.stats.as_deref().map(StatsFile::create).transpose()?;
     let clock = Clock::own();
     let output = Output::stdout(clock.opening(), false)?;
     let ports = Ports::open(&session, args)?;
     let answers = !ports.has_everybody();
     let session = Session::new(clock.now(), hearing(session, args), reporting(args, answers));
-    let mut stage = Stage { args, session, ports, output, clock, stats, told: BTreeSet::new() };
+    let mut stage = Stage { args, session, ports, undo, output, clock, stats, told: BTreeSet::new() };
     let outcome = stage.run();
     stage.summarise();
     outcome
@@ -82,6 +86,7 @@ struct Stage<'a> {
     args: &'a Args,
     session: Session,
     ports: Ports,
+    undo: Undo,
     output: Output,
     clock: Clock,
     stats: Option<StatsFile>,
@@ -128,12 +133,21 @@ impl Stage<'_> {
             let Some(datagram) = self.ports.receive(&self.clock)? else { break };
             let (now, output) = (self.clock.now(), &mut self.output);
             let (route, arrived) = (datagram.route, datagram.arrived);
+            let session = &mut self.session;
             match datagram.protocol {
                 Protocol::Rtcp if self.args.no_rtcp => {}
-                Protocol::Rtcp => self.session.handle_control(now, route, arrived, datagram.bytes),
-                _ => self
-                    .session
-                    .handle_datagram(now, route, arrived, datagram.bytes, &mut |record| output.write(&record))?,
+                Protocol::Rtcp => {
+                    if let Some(bytes) = self.undo.control(now, datagram.bytes) {
+                        session.handle_control(now, route, arrived, bytes);
+                    }
+                }
+                _ => self.undo.media(now, route.to, datagram.bytes, |bytes, origin| {
+                    let mut out = |record: Record<'_>| output.write(&record);
+                    match origin {
+                        Origin::Received => session.handle_datagram(now, route, arrived, bytes, &mut out),
+                        Origin::Recovered => session.receiver.handle_recovered(now, 0, route.to, bytes, &mut out),
+                    }
+                })?,
             }
         }
         self.warn_of_unknown();
@@ -149,13 +163,21 @@ impl Stage<'_> {
         if self.args.no_rtcp || packets.is_empty() {
             return Ok(());
         }
-        packets.iter().for_each(|outgoing| self.ports.send(outgoing));
+        self.send(packets);
         if let Some(stats) = &mut self.stats {
             for line in sources(&self.session) {
                 stats.line(&line);
             }
         }
         Ok(())
+    }
+
+    fn send(&mut self, packets: Vec<Outgoing>) {
+        for mut outgoing in packets {
+            if self.undo.protect_control(&mut outgoing.packet) {
+                self.ports.send(&outgoing);
+            }
+        }
     }
 
     /// Says once what a stranger may say a thousand times.
@@ -188,7 +210,7 @@ impl Stage<'_> {
         let output = &mut self.output;
         let goodbyes = self.session.finish(self.clock.now(), reason, &mut |record| output.write(&record))?;
         if !self.args.no_rtcp {
-            goodbyes.iter().for_each(|outgoing| self.ports.send(outgoing));
+            self.send(goodbyes);
         }
         self.output.flush()
     }
@@ -196,7 +218,7 @@ impl Stage<'_> {
     fn summarise(&mut self) {
         let Some(file) = &mut self.stats else { return };
         let stats = self.session.receiver.stats();
-        file.line(&json!({
+        let mut summary = json!({
             "summary": true,
             "packetsReceived": stats.packets_received,
             "bytesReceived": stats.bytes_received,
@@ -214,7 +236,10 @@ impl Stage<'_> {
             "moves": stats.moves,
             "streams": stats.streams,
             "restarts": stats.restarts,
-        }));
+            "packetsRecovered": stats.packets_recovered,
+        });
+        self.undo.add_to(&mut summary);
+        file.line(&summary);
     }
 }
 

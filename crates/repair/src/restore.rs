@@ -45,13 +45,14 @@ pub struct RestoreStats {
     pub malformed: u64,
 }
 
-/// Undoes redundant audio and parity packets of a bounded number of sources.
+/// Undoes redundant audio and parity packets of a bounded number of sources, each by the path `P` on which its packets
+/// come (an address, a connection) and its SSRC.
 #[derive(Debug)]
-pub struct Restorer {
+pub struct Restorer<P> {
     red: u128,
     parity: u128,
     max_sources: usize,
-    sources: BTreeMap<(u32, u32), Source>,
+    sources: BTreeMap<(P, u32), Source>,
     /// Counts packets, to know which source was silent longest.
     turn: u64,
     stats: RestoreStats,
@@ -72,7 +73,7 @@ struct Source {
     scratch: Vec<u8>,
 }
 
-impl Restorer {
+impl<P: Copy + Ord> Restorer<P> {
     /// A restorer of at most `max_sources` sources.
     pub fn new(max_sources: usize) -> Self {
         Self {
@@ -100,9 +101,9 @@ impl Restorer {
         &self.stats
     }
 
-    /// Takes a packet that came by `path` (a socket, a connection); `out` is called with the packets that it makes,
+    /// Takes a packet that came by `path`; `out` is called with the packets that it makes,
     /// what was recovered first. What is no RTP packet, or none of a source that protects its packets, is passed on.
-    pub fn handle_packet(&mut self, path: u32, bytes: &[u8], mut out: impl FnMut(&[u8], Origin)) {
+    pub fn handle_packet(&mut self, path: P, bytes: &[u8], mut out: impl FnMut(&[u8], Origin)) {
         let Ok(packet) = Packet::parse(bytes) else { return out(bytes, Origin::Received) };
         let key = (path, packet.header.ssrc);
         let bit = 1u128 << packet.header.payload_type;
@@ -131,7 +132,7 @@ impl Restorer {
         }
     }
 
-    fn make_room(&mut self, key: (u32, u32)) {
+    fn make_room(&mut self, key: (P, u32)) {
         if self.sources.contains_key(&key) || self.sources.len() < self.max_sources {
             return;
         }

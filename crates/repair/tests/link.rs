@@ -24,7 +24,7 @@ fn protection(red: usize, parity: &str) -> Protection {
     }
 }
 
-fn restorer() -> Restorer {
+fn restorer() -> Restorer<u8> {
     let mut restorer = Restorer::new(4);
     restorer.expect_red(RED);
     restorer.expect_parity(PARITY);
