@@ -1,34 +1,25 @@
 //! The records of one stream to samples.
 
+use vox_dsp::FitStats;
 use vox_frame::{Audio, Channels, Codec, End, Format, Gap, MediaTime, Rate};
 
 use crate::conceal::Concealer;
+use crate::dred::Dred;
 use crate::g711::Law;
+use crate::options::{Concealment, DEEP, DecoderOptions};
 use crate::opus::{Decoder as OpusDecoder, packet_frames};
+use crate::repeat::Repeater;
+use crate::slots::Slots;
 use crate::{Error, linear};
-
-/// How a decoder fills gaps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DecoderOptions {
-    /// Conceal what is missing; otherwise it is silence.
-    pub plc: bool,
-    /// Use the copy of a lost packet in the one behind it.
-    pub fec: bool,
-    /// Complexity of the Opus decoder, 0 to 10: from 5 on, concealment by a neural model.
-    pub complexity: u8,
-    /// Hold frames back for the sake of an exact end also where records are `due` on a playout timeline: for those who
-    /// place what comes out by [`StreamDecoder::held`].
-    pub hold_due: bool,
-}
-
-impl Default for DecoderOptions {
-    fn default() -> Self {
-        Self { plc: true, fec: true, complexity: 0, hold_due: false }
-    }
-}
 
 /// The longest gap that is concealed, in ms: after it there is silence, which every concealment has faded to by then.
 const MAX_CONCEALED_MS: u64 = 500;
+
+/// Opus conceals in multiples of 2.5 ms.
+const OPUS_STEP: usize = 120;
+
+/// Deep redundancy is decoded in pieces of 20 ms.
+const REDUNDANT_PIECE: usize = 960;
 
 /// The most frames that one record of audio can hold, one byte each: what claims more is cut there.
 const MAX_FRAMES: usize = vox_frame::MAX_PAYLOAD;
@@ -49,8 +40,12 @@ pub struct StreamDecoder {
     /// Frames given out, the held ones too.
     made: u64,
     concealed: u64,
+    recovered: u64,
     damaged: u64,
     work: Vec<f32>,
+    slots: Slots,
+    dred: Option<Dred>,
+    last: Repeater,
 }
 
 enum Kind {
@@ -66,6 +61,8 @@ impl StreamDecoder {
     /// Where the codec is not known here, or does not take so many channels.
     pub fn new(format: &Format, options: DecoderOptions) -> Result<Self, Error> {
         let (rate, channels) = (format.rate, format.channels);
+        let deep = options.method == Concealment::Deep;
+        let complexity = if deep { options.complexity.max(DEEP) } else { options.complexity };
         let concealer = || Concealer::new(rate.hz() as usize, channels.count());
         let codec = match &format.codec {
             Codec::PcmS16 => Kind::Linear(linear::s16le_to_f32, 2, concealer()),
@@ -73,7 +70,7 @@ impl StreamDecoder {
             Codec::PcmF32 => Kind::Linear(linear::f32le_to_f32, 4, concealer()),
             Codec::Pcmu => Kind::Law(Law::Mu, concealer()),
             Codec::Pcma => Kind::Law(Law::A, concealer()),
-            Codec::Opus => Kind::Opus(OpusDecoder::new(channels, options.complexity)?),
+            Codec::Opus => Kind::Opus(OpusDecoder::new(channels, complexity)?),
             Codec::Other(name) => return Err(Error::Unknown(name.clone())),
         };
         let exact = matches!(codec, Kind::Opus(_)) && !format.live && format.pre_skip > 0;
@@ -90,8 +87,12 @@ impl StreamDecoder {
             first: None,
             made: 0,
             concealed: 0,
+            recovered: 0,
             damaged: 0,
             work: Vec::new(),
+            slots: Slots::new(rate, channels, options.fit),
+            dred: (options.fec && complexity >= DEEP && format.codec == Codec::Opus).then(Dred::new).transpose()?,
+            last: Repeater::new(rate, channels),
         })
     }
 
@@ -110,6 +111,21 @@ impl StreamDecoder {
         self.concealed
     }
 
+    /// Frames of gaps that were recovered from later packets.
+    pub const fn recovered(&self) -> u64 {
+        self.recovered
+    }
+
+    /// Frames by which what came out is longer than the media time that it stands for.
+    pub const fn lengthened(&self) -> i64 {
+        self.slots.lengthened()
+    }
+
+    /// What fitting into slots did.
+    pub fn fitted(&self) -> FitStats {
+        self.slots.stats()
+    }
+
     /// Frames that are held back until it is known where the stream ends.
     pub fn held(&self) -> u64 {
         (self.held.len() / self.channels.count()) as u64
@@ -120,7 +136,7 @@ impl StreamDecoder {
         self.damaged
     }
 
-    /// Appends the frames of a record.
+    /// Appends the frames of a record: as many as its media duration says, or its slot where slots are fitted.
     pub fn audio(&mut self, audio: &Audio<'_>, out: &mut Vec<f32>) {
         self.first.get_or_insert(audio.timestamp);
         if audio.padding {
@@ -141,25 +157,86 @@ impl StreamDecoder {
             let missing = frames - good / self.channels.count();
             self.fill(missing, true, &mut work);
         }
-        self.hand_out(&work, out);
+        if self.options.plc && self.options.method == Concealment::Repeat {
+            self.last.heard(&work);
+        }
+        let slot = audio.slot.map(u64::from);
+        self.place(&mut work, u64::from(audio.duration), slot, out);
         self.work = work;
     }
 
-    /// Appends what stands in for a gap, exactly as long; of one longer than
-    /// [`MAX_AT_ONCE_S`](Self::MAX_AT_ONCE_S) only so much: the rest is silence.
+    /// Appends what stands in for a gap, exactly as long as its media duration, or its slot where slots are fitted; of
+    /// one longer than [`MAX_AT_ONCE_S`](Self::MAX_AT_ONCE_S) only so much: the rest is silence. See
+    /// [`pieces`](crate::pieces).
     pub fn gap(&mut self, gap: &Gap<'_>, out: &mut Vec<f32>) {
         self.first.get_or_insert(gap.timestamp);
         let mut work = std::mem::take(&mut self.work);
         work.clear();
-        let frames = gap.duration.min(u64::from(self.rate.hz()) * Self::MAX_AT_ONCE_S) as usize;
+        let most = u64::from(self.rate.hz()) * Self::MAX_AT_ONCE_S;
+        let frames = gap.duration.min(most) as usize;
+        let slot = gap.slot.filter(|_| self.options.fit);
         let copied = self.copied_frames(gap, frames);
-        self.fill(frames - copied, !gap.reason.is_silence(), &mut work);
-        if copied > 0 && !self.decode_copy(gap, copied, &mut work) {
-            self.fill(copied, true, &mut work);
+        let redundant = self.redundant_frames(gap, frames - copied);
+        if copied + redundant > 0 || slot.is_none() {
+            self.fill(frames - copied - redundant, !gap.reason.is_silence(), &mut work);
+            self.recover(gap, redundant, copied, &mut work);
+            work.resize(frames * self.channels.count(), 0.0);
+        } else {
+            // What is made up need not be stretched: it can be made as long as its slot.
+            let wanted = self.slots.frames(gap.duration, slot).min(most as usize);
+            self.fill(self.nearest(wanted), !gap.reason.is_silence(), &mut work);
         }
-        work.resize(frames * self.channels.count(), 0.0);
-        self.hand_out(&work, out);
+        self.place(&mut work, gap.duration, slot, out);
         self.work = work;
+    }
+
+    /// Frames near `wanted` that the codec can make up.
+    const fn nearest(&self, wanted: usize) -> usize {
+        match self.codec {
+            Kind::Opus(_) => (wanted + OPUS_STEP / 2) / OPUS_STEP * OPUS_STEP,
+            Kind::Linear(..) | Kind::Law(..) => wanted,
+        }
+    }
+
+    /// Appends what later packets tell of a gap: `redundant` frames of deep redundancy, then `copied` of a copy.
+    fn recover(&mut self, gap: &Gap<'_>, redundant: usize, copied: usize, out: &mut Vec<f32>) {
+        let ahead = gap.later.map_or(0, |later| later.ahead as usize);
+        let unknown = (gap.duration as usize).saturating_sub(copied + redundant);
+        let mut left = redundant;
+        while left > 0 {
+            let piece = left.min(REDUNDANT_PIECE);
+            let back = ahead.saturating_sub(unknown + redundant - left);
+            let start = out.len();
+            let made = match (&mut self.codec, &self.dred) {
+                (Kind::Opus(decoder), Some(dred)) => dred.decode(decoder, back, piece, out),
+                _ => false,
+            };
+            if made {
+                self.recovered += piece as u64;
+            } else {
+                out.truncate(start);
+                self.fill(piece, true, out);
+            }
+            left -= piece;
+        }
+        if copied > 0 {
+            if self.decode_copy(gap, copied, out) {
+                self.recovered += copied as u64;
+            } else {
+                self.fill(copied, true, out);
+            }
+        }
+    }
+
+    /// How many frames of the gap, before those that are copied, a later packet tells of.
+    fn redundant_frames(&mut self, gap: &Gap<'_>, frames: usize) -> usize {
+        let (Some(dred), Some(later)) = (&mut self.dred, gap.later) else { return 0 };
+        if gap.reason.is_silence() || !frames.is_multiple_of(OPUS_STEP) || u64::from(later.ahead) < gap.duration {
+            return 0;
+        }
+        // What lies farther back than the redundancy reaches is made up.
+        let beyond = (later.ahead as usize).saturating_sub(dred.reach(later.payload, later.ahead));
+        frames.saturating_sub(beyond.div_ceil(OPUS_STEP) * OPUS_STEP)
     }
 
     /// The most of a gap that one call makes, in seconds.
@@ -169,6 +246,7 @@ impl StreamDecoder {
     pub fn end(&mut self, end: &End, out: &mut Vec<f32>) {
         let channels = self.channels.count();
         let whole = end.timestamp.since(self.first.unwrap_or(end.timestamp));
+        let whole = whole.saturating_add_signed(self.slots.lengthened());
         let given = self.made - (self.held.len() / channels) as u64;
         let keep = usize::try_from(whole.saturating_sub(given)).unwrap_or(usize::MAX).saturating_mul(channels);
         out.extend_from_slice(&self.held[..self.held.len().min(keep)]);
@@ -197,14 +275,19 @@ impl StreamDecoder {
 
     fn decode(&mut self, payload: &[u8], frames: usize, out: &mut Vec<f32>) -> bool {
         let samples = frames * self.channels.count();
+        let blends = self.options.plc && self.options.method != Concealment::Repeat;
         match &mut self.codec {
             Kind::Linear(convert, bytes, concealer) => {
                 convert(&payload[..payload.len().min(samples * *bytes)], out);
-                concealer.heard(out);
+                if blends {
+                    concealer.heard(out);
+                }
             }
             Kind::Law(law, concealer) => {
                 law.decode(&payload[..payload.len().min(samples)], out);
-                concealer.heard(out);
+                if blends {
+                    concealer.heard(out);
+                }
             }
             Kind::Opus(decoder) => return decoder.packet(payload, frames, out),
         }
@@ -214,27 +297,31 @@ impl StreamDecoder {
     /// Appends `frames` that nothing came for.
     fn fill(&mut self, frames: usize, conceal: bool, out: &mut Vec<f32>) {
         self.concealed += frames as u64;
-        let concealed = if conceal && self.options.plc {
-            frames.min(usize::try_from(self.rate.ticks(MAX_CONCEALED_MS as i64 * 1_000_000)).unwrap_or(0))
-        } else {
-            0
-        };
-        match &mut self.codec {
-            Kind::Linear(_, _, concealer) | Kind::Law(_, concealer) => concealer.conceal(concealed, out),
-            Kind::Opus(decoder) => {
-                // libopus conceals in multiples of 2.5 ms, and at most 120 ms at a time.
-                let mut left = concealed;
-                while left >= 120 {
-                    let chunk = left.min(960) / 120 * 120;
+        let end = out.len() + frames * self.channels.count();
+        let most = usize::try_from(self.rate.ticks(MAX_CONCEALED_MS as i64 * 1_000_000)).unwrap_or(0);
+        let frames = if conceal && self.options.plc { frames.min(most) } else { 0 };
+        match (&mut self.codec, self.options.method) {
+            (_, Concealment::Repeat) => self.last.repeat(frames, out),
+            (Kind::Linear(_, _, concealer) | Kind::Law(_, concealer), _) => concealer.conceal(frames, out),
+            (Kind::Opus(decoder), _) => {
+                // At most 120 ms at a time.
+                let mut left = frames;
+                while left >= OPUS_STEP {
+                    let chunk = left.min(REDUNDANT_PIECE) / OPUS_STEP * OPUS_STEP;
                     if !decoder.conceal(chunk, out) {
                         break;
                     }
                     left -= chunk;
                 }
-                out.extend(std::iter::repeat_n(0.0, left * self.channels.count()));
             }
         }
-        out.extend(std::iter::repeat_n(0.0, (frames - concealed) * self.channels.count()));
+        out.resize(end, 0.0);
+    }
+
+    /// Fits what was made of `duration` ticks into its slot, and hands it out.
+    fn place(&mut self, work: &mut Vec<f32>, duration: u64, slot: Option<u64>, out: &mut Vec<f32>) {
+        self.slots.fit(work, duration, slot);
+        self.hand_out(work, out);
     }
 
     fn hand_out(&mut self, samples: &[f32], out: &mut Vec<f32>) {

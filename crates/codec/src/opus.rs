@@ -36,6 +36,9 @@ pub struct OpusSettings {
     pub fec: bool,
     /// The loss that the encoder is to expect, in percent.
     pub loss: u8,
+    /// Deep redundancy: how much of the past every packet describes, in ms; 0 is none. libopus gives it no bits beside
+    /// `fec`, and none where little loss is expected.
+    pub dred_ms: u16,
     /// Send nothing in silence.
     pub dtx: bool,
     /// Every packet the same size.
@@ -53,12 +56,16 @@ impl Default for OpusSettings {
             complexity: 10,
             fec: false,
             loss: 0,
+            dred_ms: 0,
             dtx: false,
             cbr: false,
             application: Application::Voip,
         }
     }
 }
+
+/// Deep redundancy is counted in pieces of that many ms.
+const DRED_STEP_MS: u16 = 10;
 
 /// The longest packet that libopus writes for 60 ms or less, in bytes (RFC 6716, section 3.4: three frames of 1275).
 pub(crate) const MAX_PACKET: usize = 3 * 1275 + 7;
@@ -95,6 +102,12 @@ fn configure(
     encoder.set_complexity(settings.complexity)?;
     encoder.set_inband_fec(settings.fec)?;
     encoder.set_packet_loss_perc(settings.loss)?;
+    if settings.dred_ms > 0 {
+        encoder.set_encoder_ctl_request(
+            opusic_sys::OPUS_SET_DRED_DURATION_REQUEST,
+            i32::from(settings.dred_ms.div_ceil(DRED_STEP_MS)),
+        )?;
+    }
     encoder.set_dtx(settings.dtx)?;
     encoder.set_vbr(!settings.cbr)?;
     encoder.set_vbr_constraint(true)?;
@@ -140,6 +153,14 @@ impl Decoder {
             );
         }
         Ok(Self { state, channels: count })
+    }
+
+    pub(crate) const fn channels(&self) -> usize {
+        self.channels
+    }
+
+    pub(crate) const fn as_ptr(&mut self) -> *mut opusic_sys::OpusDecoder {
+        self.state.as_ptr()
     }
 
     /// Appends what `packet` holds; false where it is damaged.

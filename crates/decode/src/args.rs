@@ -2,15 +2,16 @@
 
 use clap::{ArgAction, Parser, ValueEnum};
 use vox_cli::value::RateHz;
-use vox_codec::DecoderOptions;
+use vox_codec::{DecoderOptions, Plc};
 use vox_frame::{Channels, Codec};
 
-use crate::lane::Wanted;
+use crate::outlet::Wanted;
 
 /// Decodes the streams of a pipe to PCM.
 ///
-/// Every Audio and every Gap becomes as many samples as its media duration says: what is missing is concealed, from the
-/// packet behind it where the Gap carries one that holds a copy; what is missing beyond 10 s at a time stays a Gap.
+/// Every Audio and every Gap becomes as many samples as its slot on the playout timeline takes, or as its media duration
+/// says where it has none: what is missing is concealed, from a later packet where the Gap carries one that holds a copy;
+/// what is missing beyond 10 s at a time stays a Gap.
 /// Streams of a codec that it does not know pass untouched.
 #[derive(Debug, Parser)]
 #[command(
@@ -35,17 +36,20 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = parse_channels)]
     pub(crate) channels: Option<Channels>,
 
-    /// Conceal what is missing; off leaves silence.
-    #[arg(long, value_name = "on|off", default_value = "on")]
-    pub(crate) plc: Switch,
+    /// What stands in for what is missing. off: nothing, gaps stay gaps; zero: silence; repeat: the last packet, fading;
+    /// plain: what the codec has, or the last periods of the sound; deep: Opus by a neural model, which also reads deep
+    /// redundancy (DRED) of a later packet. The costlier ones sound better.
+    #[arg(long, value_name = "off|zero|repeat|plain|deep", default_value_t = Plc::Plain)]
+    pub(crate) plc: Plc,
 
-    /// Use the coarse copy of a lost Opus packet that the packet behind it carries.
+    /// Use what a later packet carries of a lost one: its coarse copy (Opus in-band FEC); with --plc deep also DRED.
     #[arg(long, value_name = "on|off", default_value = "on")]
     pub(crate) fec: Switch,
 
-    /// Effort of the Opus decoder, 0 to 10: from 5 on it conceals by a neural model, from 6 on it enhances speech too.
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=10))]
-    pub(crate) complexity: u8,
+    /// Effort of the Opus decoder, 0 to 10: from 5 on it conceals by a neural model (as --plc deep), from 6 on it enhances
+    /// speech too (LACE), from 7 on more (NoLACE): audible without loss, and at low bit rates above all.
+    #[arg(long, value_name = "N", alias = "complexity", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=10))]
+    pub(crate) quality: u8,
 
     /// A stream that breaks off without an End is an error (3).
     #[arg(long)]
@@ -64,13 +68,10 @@ impl Args {
     }
 
     /// How gaps are filled.
-    pub(crate) const fn options(&self) -> DecoderOptions {
-        DecoderOptions {
-            plc: matches!(self.plc, Switch::On),
-            fec: matches!(self.fec, Switch::On),
-            complexity: self.complexity,
-            hold_due: false,
-        }
+    pub(crate) fn options(&self) -> DecoderOptions {
+        let fec = matches!(self.fec, Switch::On);
+        let options = DecoderOptions { fec, complexity: self.quality, fit: true, ..DecoderOptions::default() };
+        options.with_plc(self.plc)
     }
 }
 

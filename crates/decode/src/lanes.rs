@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use vox_cli::{Failure, Output, Streams, note, warn};
-use vox_codec::{DecoderOptions, StreamDecoder};
+use vox_codec::{DecoderOptions, Plc, StreamDecoder};
 use vox_frame::{End, Format, Raw, Record, StreamId};
 
 use crate::args::Args;
-use crate::lane::{Lane, Wanted};
+use crate::lane::Lane;
+use crate::outlet::Wanted;
 
 /// All streams.
 pub(crate) struct Lanes {
     wanted: Wanted,
+    keep_gaps: bool,
     options: DecoderOptions,
     streams: Streams,
     /// The streams that are decoded; others pass untouched.
@@ -23,6 +25,7 @@ impl Lanes {
     pub(crate) fn new(args: &Args) -> Self {
         Self {
             wanted: args.wanted(),
+            keep_gaps: args.plc == Plc::Off,
             options: args.options(),
             streams: Streams::new(),
             lanes: BTreeMap::new(),
@@ -42,8 +45,7 @@ impl Lanes {
             (Record::Audio(audio), Some(lane)) => lane.audio(audio, output),
             (Record::Gap(gap), Some(lane)) => lane.gap(gap, output),
             (Record::End(end), Some(lane)) => {
-                lane.end(end, output)?;
-                let timestamp = lane.media_time(end.timestamp);
+                let timestamp = lane.end(end, output)?;
                 self.close(end.id);
                 if timestamp == end.timestamp {
                     output.raw(raw)
@@ -85,7 +87,7 @@ impl Lanes {
         }
         match StreamDecoder::new(format, self.options) {
             Ok(decoder) => {
-                let lane = Lane::new(id, format, decoder, self.options, &self.wanted);
+                let lane = Lane::new(id, format, decoder, self.options, self.keep_gaps, &self.wanted);
                 output.write(&Record::Format(id, lane.format()))?;
                 self.lanes.insert(id, lane);
                 Ok(())

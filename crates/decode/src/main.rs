@@ -3,6 +3,7 @@
 mod args;
 mod lane;
 mod lanes;
+mod outlet;
 
 use std::process::ExitCode;
 

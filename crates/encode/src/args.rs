@@ -83,9 +83,15 @@ pub(crate) struct Opus {
     #[arg(long)]
     fec: bool,
 
-    /// Expected loss in percent: more of it puts more bits into --fec [default: 10 with --fec, else 0].
+    /// Expected loss in percent: more of it puts more bits into --fec or --dred [default: 10 with them,
+    /// else 0].
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     loss: Option<u8>,
+
+    /// Deep redundancy: every packet describes that much of the past, 0 to 1000 ms, coarsely, for receivers that lose
+    /// several packets in a row and decode with --plc deep. Not with --fec, which would get all the bits.
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1000), conflicts_with = "fec")]
+    dred: u16,
 
     /// Send nothing in silence.
     #[arg(long)]
@@ -127,7 +133,8 @@ impl Opus {
             bitrate: Some(self.bitrate.map_or(default, |bitrate| bitrate.0)),
             complexity: self.complexity,
             fec: self.fec,
-            loss: self.loss.unwrap_or(if self.fec { 10 } else { 0 }),
+            loss: self.loss.unwrap_or(if self.fec || self.dred > 0 { 10 } else { 0 }),
+            dred_ms: self.dred,
             dtx: self.dtx,
             cbr: self.cbr,
             application: match self.application {

@@ -4,8 +4,9 @@ use core::fmt;
 use core::str::FromStr;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{ArgAction, Parser};
 use vox_cli::value::{Millis, RateHz};
+use vox_codec::{DecoderOptions, Plc};
 use vox_frame::Channels;
 
 use crate::wav::Sample;
@@ -65,6 +66,21 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = parse_channels)]
     pub(crate) channels: Option<Channels>,
 
+    /// What stands in for what is missing. off, zero: silence; repeat: the last packet, fading; plain: what the codec
+    /// has, or the last periods of the sound; deep: Opus by a neural model, which also reads deep redundancy (DRED) of a
+    /// later packet. The costlier ones sound better.
+    #[arg(long, value_name = "off|zero|repeat|plain|deep", default_value_t = Plc::Plain)]
+    pub(crate) plc: Plc,
+
+    /// Use what a later packet carries of a lost one: its coarse copy (Opus in-band FEC); with --plc deep also DRED.
+    #[arg(long, value_name = "on|off", default_value = "on", value_parser = parse_switch, action = ArgAction::Set)]
+    pub(crate) fec: bool,
+
+    /// Effort of the Opus decoder, 0 to 10: from 5 on it conceals by a neural model (as --plc deep), from 6 on it enhances
+    /// speech too (LACE), from 7 on more (NoLACE): audible without loss, and at low bit rates above all.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=10))]
+    pub(crate) quality: u8,
+
     /// Write 32-bit float samples instead of 16-bit ones.
     #[arg(long)]
     pub(crate) float: bool,
@@ -89,9 +105,29 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// How streams are decoded.
+    pub(crate) fn decoder(&self) -> DecoderOptions {
+        let options = DecoderOptions {
+            fec: self.fec,
+            complexity: self.quality,
+            hold_due: true,
+            fit: true,
+            ..DecoderOptions::default()
+        };
+        options.with_plc(self.plc)
+    }
+
     /// How samples are written to a file or to stdout.
     pub(crate) fn sample(&self) -> Sample {
         self.raw.unwrap_or(if self.float { Sample::F32 } else { Sample::S16 })
+    }
+}
+
+fn parse_switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("on or off".to_owned()),
     }
 }
 

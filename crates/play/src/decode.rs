@@ -11,8 +11,7 @@ impl Decoder {
     ///
     /// # Errors
     /// When the codec is not known here, or does not take so many channels.
-    pub(crate) fn new(format: &Format) -> Result<Self, vox_codec::Error> {
-        let options = DecoderOptions { hold_due: true, ..DecoderOptions::default() };
+    pub(crate) fn new(format: &Format, options: DecoderOptions) -> Result<Self, vox_codec::Error> {
         StreamDecoder::new(format, options).map(Self)
     }
 
@@ -36,11 +35,9 @@ impl Decoder {
         self.0.audio(audio, out);
     }
 
-    /// Appends what stands in for a gap, and gives the ticks of it that were made; what is missing of a very long one
-    /// is silence.
-    pub(crate) fn gap(&mut self, gap: &Gap<'_>, out: &mut Vec<f32>) -> u64 {
-        self.0.gap(gap, out);
-        gap.duration.min(u64::from(self.rate().hz()) * StreamDecoder::MAX_AT_ONCE_S)
+    /// Appends what stands in for a piece of a gap.
+    pub(crate) fn gap(&mut self, piece: &Gap<'_>, out: &mut Vec<f32>) {
+        self.0.gap(piece, out);
     }
 
     /// Appends what was held back until the end.

@@ -112,5 +112,5 @@ fn finished(timeline: &Timeline) -> i64 {
 }
 
 fn wanted(args: &Args) -> Wanted {
-    Wanted { rate: args.rate.map(|rate| rate.0), channels: args.channels }
+    Wanted { rate: args.rate.map(|rate| rate.0), channels: args.channels, decoder: args.decoder() }
 }

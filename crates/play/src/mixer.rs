@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use vox_cli::warn;
+use vox_codec::{DecoderOptions, pieces};
 use vox_dsp::{Late, Timeline};
 use vox_frame::{Audio, Channels, End, Format, Gap, MediaTime, Rate, Record, Stamp, StreamId, Times};
 
@@ -17,6 +18,9 @@ const TOLERANCE_NS: i64 = 10_000_000;
 /// The longest hole in media time that is played as silence, in ns; what jumps farther goes on where it was.
 const MAX_HOLE_NS: i64 = 3_600_000_000_000;
 
+/// How much of a gap goes through the decoder, in ns: behind that there is silence.
+const MAX_DECODED_NS: i64 = 2_000_000_000;
+
 /// What the output shall be; what is not set is as the first stream.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Wanted {
@@ -24,6 +28,8 @@ pub(crate) struct Wanted {
     pub(crate) rate: Option<Rate>,
     /// Channels.
     pub(crate) channels: Option<Channels>,
+    /// How streams are decoded.
+    pub(crate) decoder: DecoderOptions,
 }
 
 /// What happened, in the names of W3C webrtc-stats where they exist. Samples are frames of the output.
@@ -108,7 +114,7 @@ impl Mixer {
     fn open(&mut self, id: StreamId, format: &Format, late: &mut impl FnMut(Late<'_>)) {
         self.close(id, late);
         self.tally.streams += 1;
-        let decoder = match Decoder::new(format) {
+        let decoder = match Decoder::new(format, self.wanted.decoder) {
             Ok(decoder) => decoder,
             Err(error) => {
                 warn(format_args!("stream {id} is not played: {error}"));
@@ -139,18 +145,20 @@ impl Mixer {
         self.arrange(gap.id, gap.timestamp, gap.duration, &gap.times, now, late);
         let (Some(voice), Some(timeline)) = (self.voices.get_mut(&gap.id), &mut self.timeline) else { return };
         let rate = voice.decoder.rate();
-        self.pcm.clear();
-        let made = voice.decoder.gap(gap, &mut self.pcm);
-        timeline.push(gap.id, &self.pcm, &mut *late);
         let longest = rate.ticks(MAX_HOLE_NS);
-        let media = gap.duration.min(longest);
-        timeline.push_silence(gap.id, media.saturating_sub(made), &mut *late);
-        // A gap that must fill another time than its own is padded or cut.
-        let wanted = gap.slot.map_or(media, |ns| rate.ticks(i64::try_from(ns).unwrap_or(i64::MAX)).min(longest));
-        timeline.push_silence(gap.id, wanted.saturating_sub(media), late);
-        if let Some(position) = timeline.position(gap.id).filter(|_| wanted < media) {
-            let cut = rate.convert(media - wanted, timeline.rate());
-            timeline.place(gap.id, position.saturating_sub_unsigned(cut));
+        let wanted = gap.slot.map_or(gap.duration, |ns| rate.ticks(i64::try_from(ns).unwrap_or(i64::MAX))).min(longest);
+        let decoded = rate.ticks(MAX_DECODED_NS);
+        let mut done = 0;
+        for piece in pieces(gap, rate) {
+            if done >= decoded {
+                // Silence that takes no memory.
+                timeline.push_silence(gap.id, wanted.saturating_sub(done), &mut *late);
+                break;
+            }
+            self.pcm.clear();
+            voice.decoder.gap(&piece, &mut self.pcm);
+            timeline.push(gap.id, &self.pcm, &mut *late);
+            done += piece.slot.map_or(piece.duration, |ns| rate.ticks(i64::try_from(ns).unwrap_or(i64::MAX)));
         }
         let samples = rate.convert(wanted, timeline.rate());
         self.tally.total_samples_received += samples;

@@ -44,7 +44,7 @@ pub(crate) fn play(args: &Args) -> Result<(), Failure> {
     }
     let channels = device.channels;
     let feed = Feed::new(device.output, channels, input.clock(), args.buffer.ns());
-    let wanted = crate::mixer::Wanted { rate: Some(feed.rate()), channels: Some(channels) };
+    let wanted = crate::mixer::Wanted { rate: Some(feed.rate()), channels: Some(channels), decoder: args.decoder() };
     let mut mixer = Mixer::new(wanted, Placement::device(feed.origin()));
     let mut speaker = Speaker { feed, stats, stats_at: monotonic_ns() + STATS_NS };
     let ended = speaker.run(&mut input, &mut mixer)?;

@@ -51,7 +51,7 @@ impl PcmLane {
     /// # Errors
     /// Where it cannot be decoded.
     pub(crate) fn new(id: StreamId, format: &Format, conceal: bool) -> Result<Self, Error> {
-        let options = DecoderOptions { plc: conceal, fec: conceal, complexity: 0, hold_due: true };
+        let options = DecoderOptions { plc: conceal, fec: conceal, hold_due: true, ..DecoderOptions::default() };
         let decoder = StreamDecoder::new(format, options)?;
         let (rate, channels) = (decoder.rate(), decoder.channels().count());
         Ok(Self {
