@@ -12,6 +12,8 @@ pub(crate) const STAGES: &[(&str, &str)] = &[
     ("decode", "decodes to PCM, concealing what is missing"),
     ("play", "plays streams on a device, into a WAV or to stdout"),
     ("record", "records streams, a file each or all in one, on one time line"),
+    ("wave", "draws a recording: terminal, PNG, SVG, or a page that edits it"),
+    ("edit", "applies a list of edits: cut, keep, insert, gain, fade, speed, pitch"),
     ("inspect", "shows what passes through and changes nothing"),
     ("mix", "mixes streams to one, aligned by time, all or all but one"),
     ("tee", "copies a stream into files, FIFOs and commands that cannot stall it"),
