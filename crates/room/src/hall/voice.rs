@@ -1,0 +1,340 @@
+//! Who talks and listens where, and who hears whom.
+
+use core::fmt;
+use core::net::SocketAddr;
+
+use vox_frame::Stamp;
+
+use super::answer::{Done, refuse};
+use super::people::{Leg, MemberId, Stream};
+use super::{ConnId, Hall, Path};
+use crate::RoomName;
+use crate::command::{Carrier, StreamFacts, Telling};
+use crate::munge::{Munger, Order};
+
+/// Bytes that a datagram begins with which binds an address to a key.
+const SESSION: &[u8] = b"TALKSESSION:";
+
+/// The answer to a key that is right. Never longer than what it answers.
+const BOUND: &[u8] = b"TALKSESSION: ok";
+
+/// The answer to a key that is not.
+const UNKNOWN: &[u8] = b"SESSIONERROR: key";
+
+/// Where somebody talks and listens: in one place at a time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    Room(RoomName),
+    /// A private call.
+    Call(u64),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Room(name) => write!(f, "{name}"),
+            Self::Call(_) => f.write_str("call"),
+        }
+    }
+}
+
+impl Hall {
+    pub(super) fn enter_voice(
+        &mut self,
+        now: Stamp,
+        conn: ConnId,
+        id: MemberId,
+        room: RoomName,
+        carrier: Carrier,
+    ) -> Done {
+        self.check_member(id, &room)?;
+        let media = self.connections.get(&conn).and_then(|connection| connection.media);
+        let answer = match (carrier, media) {
+            (Carrier::Udp, None) => {
+                return refuse("unavailable", format!("there is no UDP here: VOICE {room}: tcp"));
+            }
+            (Carrier::Udp, Some(media)) => {
+                let token = self.media_token(id);
+                format!("VOICE {room}: udp {media} {token:032x}")
+            }
+            (Carrier::Tcp, _) => format!("VOICE {room}: tcp"),
+        };
+        if self.people.get(id).is_some_and(|member| member.voice_room.as_ref() != Some(&room)) {
+            self.leave_voice(now, id, "moved");
+        }
+        self.unbind(id);
+        let Some(member) = self.people.get_mut(id) else { return Ok(()) };
+        member.voice_room = Some(room);
+        member.carrier = carrier;
+        member.telling = member.telling.max(Telling::On);
+        if carrier == Carrier::Tcp {
+            member.path = Some(Path::Conn(conn));
+        }
+        self.tell(id, answer);
+        self.sit_down(id);
+        Ok(())
+    }
+
+    fn media_token(&mut self, id: MemberId) -> u128 {
+        if let Some(token) = self.people.get(id).and_then(|member| member.token) {
+            return token;
+        }
+        let token = self.draw_token();
+        self.tokens.insert(token, id);
+        if let Some(member) = self.people.get_mut(id) {
+            member.token = Some(token);
+        }
+        token
+    }
+
+    /// Takes the member's seat where it is to be now, and tells it what streams there are.
+    pub(super) fn sit_down(&mut self, id: MemberId) {
+        let Some(place) = self.people.get(id).and_then(super::people::Member::place) else { return };
+        let seats = self.seated.entry(place.clone()).or_default();
+        let others = seats.clone();
+        let arrives = !seats.contains(&id);
+        if arrives {
+            seats.push(id);
+            self.event_of(id, "joined", "");
+        }
+        let streams: Vec<String> = others
+            .iter()
+            .filter(|other| **other != id)
+            .filter_map(|other| self.people.get(*other))
+            .flat_map(|member| member.streams.iter().map(|stream| stream.announcement(member.nick.as_str())))
+            .collect();
+        for line in streams {
+            self.tell(id, line);
+        }
+        if arrives {
+            self.announce_to_all(id);
+        }
+        self.refresh(&place);
+    }
+
+    /// Gets up from the seat that the member has, with what `why` its streams end.
+    pub(super) fn stand_up(&mut self, _now: Stamp, id: MemberId, why: &str) {
+        let Some(place) = self.people.get(id).and_then(super::people::Member::place) else { return };
+        if !self.seated.get(&place).is_some_and(|seats| seats.contains(&id)) {
+            return;
+        }
+        let nick = self.nick(id).to_owned();
+        let lines: Vec<String> = self
+            .people
+            .get(id)
+            .map_or_else(Vec::new, |member| member.streams.iter().map(|stream| stream.farewell(&nick, why)).collect());
+        self.event_of(id, "left", "");
+        if let Some(seats) = self.seated.get_mut(&place) {
+            seats.retain(|other| *other != id);
+            if seats.is_empty() {
+                self.seated.remove(&place);
+            }
+        }
+        for other in self.seated.get(&place).cloned().unwrap_or_default() {
+            for line in &lines {
+                self.tell(other, line.as_str());
+            }
+        }
+        if let Some(member) = self.people.get_mut(id) {
+            for stream in &mut member.streams {
+                stream.legs.clear();
+                stream.talking = false;
+            }
+        }
+        self.refresh(&place);
+    }
+
+    /// Leaves the voice of the room that it is in, and of the call, if it is in one.
+    pub(super) fn leave_voice(&mut self, now: Stamp, id: MemberId, why: &str) {
+        if self.people.get(id).is_some_and(|member| member.call.is_none()) {
+            self.stand_up(now, id, why);
+        }
+        if let Some(member) = self.people.get_mut(id) {
+            member.voice_room = None;
+        }
+    }
+
+    pub(super) fn announce(&mut self, id: MemberId, ssrc: u32, facts: StreamFacts) -> Done {
+        let most = self.config.limits.streams_each;
+        let Some(member) = self.people.get_mut(id) else { return Ok(()) };
+        if let Some(stream) = member.streams.iter_mut().find(|stream| stream.ssrc == ssrc) {
+            let same = stream.facts == facts;
+            stream.facts = facts;
+            stream.announced = true;
+            let line = format!("STREAMING {ssrc}: {}", stream.out_ssrc);
+            self.tell(id, line);
+            if !same {
+                self.announce_to_all(id);
+            }
+            return Ok(());
+        }
+        if member.streams.len() >= most {
+            return refuse("too-many", format!("{most} streams are the most"));
+        }
+        let out_ssrc = self.add_stream(id, ssrc, facts, true);
+        self.tell(id, format!("STREAMING {ssrc}: {out_ssrc}"));
+        Ok(())
+    }
+
+    /// A new stream; its number on the way out is its own unless somebody has that already.
+    pub(super) fn add_stream(&mut self, id: MemberId, ssrc: u32, facts: StreamFacts, announced: bool) -> u32 {
+        let mut out_ssrc = ssrc;
+        while !self.ssrcs.insert(out_ssrc) {
+            out_ssrc = (self.draw)() as u32;
+        }
+        let stream = Stream {
+            ssrc,
+            out_ssrc,
+            facts,
+            announced,
+            order: Order::default(),
+            legs: Vec::new(),
+            end: None,
+            last_packet: 0,
+            talking: false,
+            level: None,
+        };
+        let Some(member) = self.people.get_mut(id) else { return out_ssrc };
+        let line = stream.announcement(member.nick.as_str());
+        let place = member.place();
+        member.streams.push(stream);
+        if let Some(place) = place {
+            self.tell_place(&place, id, &line);
+            self.refresh(&place);
+        }
+        out_ssrc
+    }
+
+    fn announce_to_all(&mut self, id: MemberId) {
+        let Some(member) = self.people.get(id) else { return };
+        let Some(place) = member.place() else { return };
+        let lines: Vec<String> =
+            member.streams.iter().map(|stream| stream.announcement(member.nick.as_str())).collect();
+        for line in lines {
+            self.tell_place(&place, id, &line);
+        }
+    }
+
+    fn tell_place(&mut self, place: &Place, except: MemberId, line: &str) {
+        for other in self.seated.get(place).cloned().unwrap_or_default() {
+            if other != except {
+                self.tell(other, line);
+            }
+        }
+    }
+
+    pub(super) fn end_stream(&mut self, id: MemberId, ssrc: u32, rtp: Option<u32>, reason: &str) -> Done {
+        let Some(member) = self.people.get_mut(id) else { return Ok(()) };
+        let Some(at) = member.streams.iter().position(|stream| stream.ssrc == ssrc) else {
+            return refuse("no-such-stream", format!("{ssrc} is no stream of yours"));
+        };
+        let mut stream = member.streams.remove(at);
+        stream.end = rtp.or(stream.end);
+        let line = stream.farewell(member.nick.as_str(), reason);
+        let place = member.place();
+        self.ssrcs.remove(&stream.out_ssrc);
+        if let Some(place) = place {
+            self.tell_place(&place, id, &line);
+        }
+        if stream.talking {
+            self.event_of(id, "talk-stop", "");
+        }
+        Ok(())
+    }
+
+    /// Who hears whom may have changed in a member's place.
+    pub(super) fn refresh_of(&mut self, id: MemberId) {
+        if let Some(place) = self.people.get(id).and_then(super::people::Member::place) {
+            self.refresh(&place);
+        }
+    }
+
+    /// Works out anew who hears whom in a place.
+    pub(super) fn refresh(&mut self, place: &Place) {
+        let Some(seats) = self.seated.get(place).cloned() else { return };
+        for &speaker in &seats {
+            let Some(streams) = self.people.get_mut(speaker).map(|member| std::mem::take(&mut member.streams)) else {
+                continue;
+            };
+            let mut streams = streams;
+            for stream in &mut streams {
+                let old = std::mem::take(&mut stream.legs);
+                stream.legs.reserve(seats.len());
+                for &listener in seats.iter().filter(|listener| **listener != speaker) {
+                    let open = self.hears(place, listener, speaker);
+                    // Seats keep their order, so the old leg is found where it was or a little later.
+                    let munger =
+                        old.iter().find(|leg| leg.to == listener).map_or_else(Munger::default, |leg| leg.munger);
+                    stream.legs.push(Leg { to: listener, open, munger });
+                }
+            }
+            if let Some(member) = self.people.get_mut(speaker) {
+                member.streams = streams;
+            }
+        }
+    }
+
+    /// Whether `listener` is to hear `speaker` there. Both are in that place.
+    fn hears(&self, place: &Place, listener: MemberId, speaker: MemberId) -> bool {
+        let (Some(ear), Some(mouth)) = (self.people.get(listener), self.people.get(speaker)) else { return false };
+        if ear.conn.is_none() || ear.muted_out || mouth.muted_in || ear.ignores.contains(&mouth.nick) {
+            return false;
+        }
+        let Place::Room(name) = place else { return true };
+        self.rooms.get(name).is_some_and(|room| {
+            !room.silenced.contains(&speaker)
+                && !room.deafened.contains(&listener)
+                && (!room.muted || room.operators.contains(&speaker))
+        })
+    }
+
+    /// Binds an address to whose key it has. True where the datagram was about that.
+    pub(super) fn bind(&mut self, from: SocketAddr, datagram: &[u8], out: &mut impl FnMut(Path, &[u8])) -> bool {
+        let Some(key) = datagram.strip_prefix(SESSION) else { return false };
+        let key = core::str::from_utf8(key).unwrap_or_default().trim();
+        let member = (key.len() == 32)
+            .then(|| u128::from_str_radix(key, 16).ok())
+            .flatten()
+            .and_then(|token| self.tokens.get(&token).copied())
+            .filter(|id| {
+                self.people.get(*id).is_some_and(|member| member.conn.is_some() && member.carrier == Carrier::Udp)
+            });
+        let answer = match member {
+            Some(id) => {
+                self.unbind(id);
+                // The address may have been another's before, behind the same NAT.
+                if let Some(before) = self.addresses.insert(from, id)
+                    && before != id
+                    && let Some(member) = self.people.get_mut(before)
+                {
+                    member.path = None;
+                }
+                if let Some(member) = self.people.get_mut(id) {
+                    member.path = Some(Path::Udp(from));
+                }
+                BOUND
+            }
+            None if self.bind_raw(from, key) => BOUND,
+            None => {
+                self.stats.packets_foreign += 1;
+                UNKNOWN
+            }
+        };
+        // Nothing that a stranger sends comes back longer.
+        if answer.len() <= datagram.len() {
+            out(Path::Udp(from), answer);
+        }
+        true
+    }
+}
+
+impl Stream {
+    fn announcement(&self, nick: &str) -> String {
+        format!("STREAM {nick} {}: {}", self.out_ssrc, self.facts)
+    }
+
+    fn farewell(&self, nick: &str, why: &str) -> String {
+        let end = self.end.map_or_else(String::new, |end| format!("rtp={end} "));
+        format!("STREAMEND {nick} {}: {end}reason={why}", self.out_ssrc)
+    }
+}

@@ -1,0 +1,25 @@
+//! Rooms as pure state: who is in them, who hears whom, the signalling, and the forwarding of packets.
+//!
+//! A [`Hall`] is the whole server without its sockets: it is handed connections, lines and packets with the time, and
+//! gives lines to send ([`Hall::poll_output`]) and packets to forward. [`Command`] is what a client may say, one line
+//! each; [`Listener`] is the other end: it turns what a room sends into records of the pipe contract. The protocol is
+//! specified in `docs/room-protocol.md`.
+//!
+//! Nothing here touches a socket or a clock; the same input gives the same output.
+
+mod command;
+mod facts;
+mod hall;
+mod limits;
+mod munge;
+mod name;
+mod wire;
+
+pub use command::{
+    Carrier, Command, Dialect, Direction, GRAMMAR, MAX_LINE, Misunderstood, Muted, Party, Recording, StreamFacts,
+    TalkAction, Telling,
+};
+pub use hall::{Config, ConnId, Hall, HallStats, Output, Path};
+pub use limits::Limits;
+pub use name::{MAX_NICK, MAX_ROOM, Nick, RoomName};
+pub use wire::{FRAME_MARK, Message, Splitter, Unreadable, frame_header};
