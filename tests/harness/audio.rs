@@ -1,4 +1,4 @@
-//! WAV files and how one signal lies in another.
+//! WAV files, through a library that is not the product's own code, and how one signal lies in another.
 
 use std::fs;
 use std::path::Path;
@@ -28,26 +28,14 @@ impl Wav {
     /// As [`read`](Self::read), from memory.
     #[track_caller]
     pub fn parse(bytes: &[u8], name: &str) -> Self {
-        assert!(bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WAVE"), "{name} is no WAV file");
-        let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
-        let u16_at = |at: usize| u16::from_le_bytes(bytes[at..at + 2].try_into().expect("two bytes"));
-        assert_eq!(u32_at(4) as usize + 8, bytes.len(), "{name}: the RIFF length is not the file's");
-        let (mut at, mut format) = (12, None);
-        while at + 8 <= bytes.len() {
-            let length = u32_at(at + 4) as usize;
-            match &bytes[at..at + 4] {
-                b"fmt " => format = Some((u32_at(at + 12), u16_at(at + 10), u16_at(at + 22))),
-                b"data" => {
-                    let (rate, channels, bits) = format.expect("fmt comes before data");
-                    assert_eq!(bits, 16, "{name}: bits a sample");
-                    assert!(at + 8 + length <= bytes.len(), "{name}: the data is shorter than its header says");
-                    return Self { rate, channels, samples: raw_samples(&bytes[at + 8..at + 8 + length]) };
-                }
-                _ => {}
-            }
-            at += 8 + length + length % 2;
-        }
-        panic!("{name} has no data");
+        assert!(bytes.starts_with(b"RIFF"), "{name} is no WAV file");
+        let said = u32::from_le_bytes(bytes[4..8].try_into().expect("four bytes"));
+        assert_eq!(said as usize + 8, bytes.len(), "{name}: the RIFF length is not the file's");
+        let reader = hound::WavReader::new(bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let hound::WavSpec { channels, sample_rate: rate, bits_per_sample, sample_format } = reader.spec();
+        assert_eq!((bits_per_sample, sample_format), (16, hound::SampleFormat::Int), "{name}: its samples");
+        let samples = reader.into_samples().collect::<Result<_, _>>();
+        Self { rate, channels, samples: samples.unwrap_or_else(|error| panic!("{name}: {error}")) }
     }
 
     /// Writes a 16-bit WAV file.
@@ -55,19 +43,15 @@ impl Wav {
     /// # Panics
     /// When it cannot.
     pub fn write(&self, path: &Path) {
-        let data = self.samples.len() as u32 * 2;
-        let mut out = Vec::with_capacity(44 + data as usize);
-        out.extend_from_slice(b"RIFF");
-        out.extend_from_slice(&(36 + data).to_le_bytes());
-        out.extend_from_slice(b"WAVEfmt \x10\0\0\0\x01\0");
-        out.extend_from_slice(&self.channels.to_le_bytes());
-        out.extend_from_slice(&self.rate.to_le_bytes());
-        out.extend_from_slice(&(self.rate * u32::from(self.channels) * 2).to_le_bytes());
-        out.extend_from_slice(&(self.channels * 2).to_le_bytes());
-        out.extend_from_slice(b"\x10\0data");
-        out.extend_from_slice(&data.to_le_bytes());
-        out.extend(self.samples.iter().flat_map(|sample| sample.to_le_bytes()));
-        fs::write(path, out).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let sample_format = hound::SampleFormat::Int;
+        let spec =
+            hound::WavSpec { channels: self.channels, sample_rate: self.rate, bits_per_sample: 16, sample_format };
+        hound::WavWriter::create(path, spec)
+            .and_then(|mut writer| {
+                self.samples.iter().try_for_each(|&sample| writer.write_sample(sample))?;
+                writer.finalize()
+            })
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 
     /// Samples of one channel.
