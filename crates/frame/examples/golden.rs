@@ -1,10 +1,10 @@
 //! Writes the golden file of the frame format to stdout.
 
-#[path = "../tests/golden/mod.rs"]
-mod golden;
+#[path = "../tests/every_record/mod.rs"]
+mod every_record;
 
 use std::io::{self, Write};
 
 fn main() -> io::Result<()> {
-    io::stdout().write_all(&golden::bytes())
+    io::stdout().write_all(&every_record::bytes())
 }
