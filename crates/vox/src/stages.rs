@@ -15,6 +15,7 @@ pub(crate) const STAGES: &[(&str, &str)] = &[
     ("wave", "draws a recording: terminal, PNG, SVG, or a page that edits it"),
     ("edit", "applies a list of edits: cut, keep, insert, gain, fade, speed, pitch"),
     ("inspect", "shows what passes through and changes nothing"),
+    ("meter", "shows levels, loudness, losses and delays of what passes through"),
     ("mix", "mixes streams to one, aligned by time, all or all but one"),
     ("tee", "copies a stream into files, FIFOs and commands that cannot stall it"),
     ("replay", "plays a kept stream again, paced by its stamps"),
