@@ -1,5 +1,7 @@
 //! Writes the golden file of the frame format to stdout.
 
+#![allow(clippy::disallowed_methods, reason = "an example is a program, not the crate")]
+
 #[path = "../tests/every_record/mod.rs"]
 mod every_record;
 
