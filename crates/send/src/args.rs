@@ -3,25 +3,71 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+use vox_cli::SecretSource;
 use vox_cli::value::{MaxAge, Seconds};
-use vox_rtp::{ExtensionMap, HeaderExtension, PayloadFormat, PayloadMap};
+use vox_repair::{ParityShape, Protection};
+use vox_rtp::{ExtensionMap, Framing, HeaderExtension, PayloadFormat, PayloadMap};
+use vox_srtp::Suite;
 use vox_sys::net::SendOptions;
 
-/// Sends the streams of a pipe as RTP over UDP, to one destination or several.
+use crate::tcp::Carriage;
+
+/// The payload types of redundant audio and of parity packets.
+const RED: u8 = 63;
+const PARITY: u8 = 127;
+
+/// Another program whose dialect is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Compat {
+    /// The TCP Audio Streamer and Player.
+    Tcpstreamer,
+}
+
+/// Sends the streams of a pipe as RTP over UDP or TCP, to one destination or several.
 ///
 /// Live streams go out as they come; others are paced in real time. Streams that came from RTP keep SSRC, sequence
 /// numbers, timestamps and markers.
 #[derive(Debug, Parser)]
 #[command(name = "vox-send", version)]
 pub(crate) struct Args {
-    /// Where to: `host:5004`, `[::1]:5004`, `239.1.2.3:5004`.
+    /// Where to: `host:5004`, `[::1]:5004`, `239.1.2.3:5004`; `tcp://host:5004` for RTP over TCP (RFC 4571).
     #[arg(value_name = "HOST:PORT", required = true, value_parser = parse_destination)]
     pub(crate) destinations: Vec<String>,
 
     /// Write a session description of all streams to FILE, for players at the first destination.
     #[arg(long, value_name = "FILE")]
     pub(crate) sdp: Option<PathBuf>,
+
+    /// Send SRTP, made with the key in FILE or in the environment variable NAME: base64 or hexadecimal, master key and
+    /// salt together, or an `a=crypto` line. --sdp then writes the key too. A new key for each run, please.
+    #[arg(long, value_name = "FILE|env:NAME", conflicts_with = "compat")]
+    pub(crate) srtp: Option<SecretSource>,
+
+    /// What the key is for: AES_CM_128_HMAC_SHA1_80 or _32, AEAD_AES_128_GCM, AEAD_AES_256_GCM.
+    #[arg(long, value_name = "SUITE", default_value_t, requires = "srtp")]
+    pub(crate) srtp_suite: Suite,
+
+    /// Repeat each packet in the N packets after it (RFC 2198, payload type 63): repairs N losses in a row.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16), conflicts_with = "compat")]
+    red: Option<u8>,
+
+    /// Send a parity packet (RFC 5109, payload type 127) for each N packets: repairs one loss among them. NxM takes
+    /// packets that lie M apart: repairs M losses in a row. Packets are renumbered to make room.
+    #[arg(long, value_name = "N[xM]", conflicts_with = "compat")]
+    fec: Option<ParityShape>,
+
+    /// Wait for clients at the tcp:// addresses, and send to all of them.
+    #[arg(long)]
+    pub(crate) listen: bool,
+
+    /// Make a TCP connection that cannot be made or breaks anew, after 0.25 s, then 0.5 s, up to 8 s.
+    #[arg(long, conflicts_with = "listen")]
+    pub(crate) reconnect: bool,
+
+    /// Speak another program's dialect at the tcp:// addresses: `tcpstreamer` (mu-law, its own framing and greeting).
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "duplex")]
+    pub(crate) compat: Option<Compat>,
 
     /// Payload type [default: 0, 8, 10, 11 where RFC 3551 has one, 96 for Opus, else 97].
     #[arg(long, value_name = "0..127", value_parser = clap::value_parser!(u8).range(0..=127))]
@@ -118,6 +164,18 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    pub(crate) fn protection(&self) -> Protection {
+        Protection {
+            red: self.red.map(|generations| (RED, usize::from(generations))),
+            parity: self.fec.map(|shape| (PARITY, shape)),
+        }
+    }
+
+    pub(crate) fn carriage(&self) -> Carriage {
+        let framing = if self.compat.is_some() { Framing::TcpStreamer } else { Framing::Rfc4571 };
+        Carriage { framing, reconnect: self.reconnect, max_age: self.max_age.ns() }
+    }
+
     pub(crate) fn extensions(&self) -> ExtensionMap {
         let mut map = ExtensionMap::default();
         for (id, extension) in &self.extmap {
@@ -138,7 +196,9 @@ impl Args {
 }
 
 fn parse_destination(text: &str) -> Result<String, String> {
-    let port = text.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok())?);
+    let address = text.strip_prefix("tcp://").unwrap_or(text);
+    let port =
+        address.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok())?);
     match port {
         Some(1..) => Ok(text.to_owned()),
         _ => Err("not HOST:PORT, such as 192.168.1.2:5004".to_owned()),

@@ -1,12 +1,16 @@
 //! The session description of what is sent, for players: `--sdp FILE`.
 
+use std::fs::{OpenOptions, Permissions};
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 
 use vox_cli::Failure;
 use vox_rtp::{AnnouncedStream, Announcement};
 
 use crate::args::Args;
+use crate::cover::{crypto_line, key};
 
 pub(crate) struct Notice {
     file: PathBuf,
@@ -15,7 +19,18 @@ pub(crate) struct Notice {
 
 impl Notice {
     /// The description for players at `to`, to whom packets come from `source`.
-    pub(crate) fn new(args: &Args, to: SocketAddr, source: Option<IpAddr>, session: u64) -> Option<Self> {
+    ///
+    /// # Errors
+    /// Where the key cannot be read.
+    pub(crate) fn new(
+        args: &Args,
+        path: Option<(SocketAddr, Option<IpAddr>)>,
+        session: u64,
+    ) -> Result<Option<Self>, Failure> {
+        let Some(file) = args.sdp.clone() else { return Ok(None) };
+        let Some((to, source)) = path else {
+            return Err(Failure::usage("--sdp describes what goes over UDP, and every destination is tcp://"));
+        };
         let announcement = Announcement {
             address: to.ip(),
             port: to.port(),
@@ -25,10 +40,10 @@ impl Notice {
             version: 0,
             extensions: args.extensions(),
             rtcp_mux: args.rtcp_mux,
-            crypto: None,
+            crypto: key(args)?.map(crypto_line),
             streams: Vec::new(),
         };
-        Some(Self { file: args.sdp.clone()?, announcement })
+        Ok(Some(Self { file, announcement }))
     }
 
     /// A stream begins: the file describes it beside the others.
@@ -36,8 +51,21 @@ impl Notice {
         self.announcement.streams.retain(|known| known.ssrc != stream.ssrc);
         self.announcement.streams.push(stream);
         self.announcement.version += 1;
-        std::fs::write(&self.file, self.announcement.to_sdp())
-            .map_err(|error| Failure::failed(format_args!("cannot write {}: {error}", self.file.display())))
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        let secret = self.announcement.crypto.is_some();
+        if secret {
+            // Whoever reads the file can listen.
+            options.mode(0o600);
+        }
+        let file = options.open(&self.file);
+        file.and_then(|mut file| {
+            if secret {
+                file.set_permissions(Permissions::from_mode(0o600))?;
+            }
+            file.write_all(self.announcement.to_sdp().as_bytes())
+        })
+        .map_err(|error| Failure::failed(format_args!("cannot write {}: {error}", self.file.display())))
     }
 
     /// A stream has ended. The file keeps it until another begins: a recording is often described for later.

@@ -5,19 +5,24 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::json;
 use vox_cli::{Failure, warn};
-use vox_frame::Stamp;
+use vox_frame::{Rate, Stamp};
 use vox_rtp::{Outgoing, Protocol, Route};
 use vox_sys::Clock;
 use vox_sys::net::{self, SendOptions};
 
 use crate::args::Args;
+use crate::cover::{Cover, key};
+use crate::tcp::TcpOutlet;
 
 /// The lanes are shared by the thread that sends media and the one that sends reports and listens.
 pub(crate) struct Lanes {
     lanes: Vec<Lane>,
+    tcp: Mutex<Vec<TcpOutlet>>,
+    cover: Option<Cover>,
     /// Whether reports are sent and heard.
     reports: bool,
     packets: AtomicU64,
@@ -44,8 +49,12 @@ pub(crate) struct Received {
 impl Lanes {
     /// A lane for each destination.
     pub(crate) fn open(args: &Args) -> Result<Self, Failure> {
-        let mut lanes = Vec::new();
+        let (mut lanes, mut tcp) = (Vec::new(), Vec::new());
         for destination in &args.destinations {
+            if let Some(destination) = destination.strip_prefix("tcp://") {
+                tcp.push(TcpOutlet::open(destination, args.listen, args.carriage())?);
+                continue;
+            }
             let address = net::resolve(destination)
                 .map_err(|error| Failure::network(format_args!("cannot resolve {destination}: {error}")))?;
             let lane = Lane::open(address, args)
@@ -55,6 +64,8 @@ impl Lanes {
         let zero = AtomicU64::default;
         Ok(Self {
             lanes,
+            tcp: Mutex::new(tcp),
+            cover: key(args)?.map(Cover::new),
             reports: !args.no_rtcp,
             packets: zero(),
             bytes: zero(),
@@ -64,14 +75,27 @@ impl Lanes {
     }
 
     /// The first destination, and the address from which packets go there.
-    pub(crate) fn first_path(&self) -> (SocketAddr, Option<IpAddr>) {
-        let lane = &self.lanes[0];
+    pub(crate) fn first_path(&self) -> Option<(SocketAddr, Option<IpAddr>)> {
+        let lane = self.lanes.first()?;
         let local = lane.rtp.local_addr().ok().map(|local| local.ip());
-        (lane.address, local.filter(|local| !local.is_unspecified()))
+        Some((lane.address, local.filter(|local| !local.is_unspecified())))
     }
 
     /// Sends a packet to every destination. One that cannot be reached now may be there later: that is counted.
-    pub(crate) fn send_rtp(&self, packet: &[u8]) {
+    ///
+    /// # Errors
+    /// Where a TCP connection broke that is not to be made anew.
+    pub(crate) fn send_rtp(&self, packet: &[u8]) -> Result<(), Failure> {
+        let protected = self.cover.as_ref().map(|cover| cover.protect(Protocol::Rtp, packet));
+        let packet = match &protected {
+            None => packet,
+            Some(Some(protected)) => protected,
+            Some(None) => {
+                self.errors.fetch_add(1, Ordering::Relaxed);
+                return Ok(());
+            }
+        };
+        self.tcp().iter_mut().try_for_each(|outlet| outlet.send(packet))?;
         for lane in &self.lanes {
             match lane.send(packet) {
                 Ok(refused) => {
@@ -87,15 +111,22 @@ impl Lanes {
                 }
             }
         }
+        Ok(())
     }
 
     /// Sends RTCP, to every destination or to one. What cannot be sent now is said again with the next report.
     pub(crate) fn send_rtcp(&self, outgoing: &Outgoing) {
+        let protected = self.cover.as_ref().map(|cover| cover.protect(Protocol::Rtcp, &outgoing.packet));
+        let packet = match &protected {
+            None => &outgoing.packet,
+            Some(Some(protected)) => protected,
+            Some(None) => return,
+        };
         for lane in self.lanes.iter().filter(|_| self.reports) {
             if outgoing.to.is_none_or(|route| route.to == lane.address) {
                 let _lost = match &lane.control {
-                    Some((to, socket)) => socket.send_to(&outgoing.packet, to).map(|_| false),
-                    None => lane.send(&outgoing.packet),
+                    Some((to, socket)) => socket.send_to(packet, to).map(|_| false),
+                    None => lane.send(packet),
                 };
             }
         }
@@ -127,11 +158,16 @@ impl Lanes {
             return Ok(Some(Err(Stranger)));
         }
         let protocol = if mux { Protocol::of(&buffer[..datagram.length]) } else { Protocol::Rtcp };
+        let length = match &self.cover {
+            None => Some(datagram.length),
+            Some(cover) => cover.open(clock.now(), protocol, buffer, datagram.length),
+        };
+        let Some(length) = length else { return Ok(Some(Err(Stranger))) };
         Ok(Some(Ok(Received {
             route: Route { mux, to: datagram.from },
             arrived: clock.now().plus(-datagram.age),
             protocol,
-            length: datagram.length,
+            length,
         })))
     }
 
@@ -140,9 +176,27 @@ impl Lanes {
         self.reports
     }
 
+    /// The rate of the stream, which the TCP streamer's peers are told.
+    pub(crate) fn set_rate(&self, rate: Rate) {
+        self.tcp().iter_mut().for_each(|outlet| outlet.set_rate(rate));
+    }
+
+    /// Gives the last packets over TCP some time to be written.
+    ///
+    /// # Errors
+    /// Where a connection broke that is not to be made anew.
+    pub(crate) fn finish(&self) -> Result<(), Failure> {
+        self.tcp().iter_mut().try_for_each(TcpOutlet::finish)
+    }
+
+    fn tcp(&self) -> MutexGuard<'_, Vec<TcpOutlet>> {
+        self.tcp.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn summary(&self) -> serde_json::Value {
         json!({
             "summary": true,
+            "tcp": self.tcp().iter().map(TcpOutlet::summary).collect::<Vec<_>>(),
             "packetsSent": self.packets.load(Ordering::Relaxed),
             "bytesSent": self.bytes.load(Ordering::Relaxed),
             "sendErrors": self.errors.load(Ordering::Relaxed),
@@ -150,7 +204,7 @@ impl Lanes {
     }
 }
 
-/// A datagram from an address that nothing is sent to.
+/// A datagram from an address that nothing is sent to, or one that is not genuine.
 pub(crate) struct Stranger;
 
 impl Lane {

@@ -1,12 +1,15 @@
-//! Sends the streams of a pipe as RTP over UDP.
+//! Sends the streams of a pipe as RTP over UDP or TCP.
 
 mod args;
+mod cover;
 mod describe;
 mod ear;
 mod lanes;
 mod payload;
+mod queue;
 mod report;
 mod stream;
+mod tcp;
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
@@ -20,8 +23,8 @@ use lanes::Lanes;
 use payload::PayloadTypes;
 use report::Reporter;
 use stream::{Clocks, Stream, random, wait_until};
-use vox_cli::{Ended, Failure, Input, Next, Output, Wake, stop_requested, wait};
-use vox_frame::{Raw, Record, StreamId};
+use vox_cli::{Ended, Failure, Input, Next, Output, Wake, stop_requested, wait, warn};
+use vox_frame::{Channels, Codec, Raw, Record, StreamId};
 use vox_rtp::{Control, ControlConfig, PayloadMap, Receiver, ReceiverConfig};
 use vox_sys::{Clock, pipe};
 
@@ -41,7 +44,6 @@ fn send(args: &Args) -> Result<(), Failure> {
     let mut listening = listen(args, &lanes, &control, clock)?;
     let outcome = input.open().and_then(|_| {
         pipe::sharpen_timers();
-        let (to, source) = lanes.first_path();
         let mut stage = Stage {
             args,
             lanes: &lanes,
@@ -49,7 +51,7 @@ fn send(args: &Args) -> Result<(), Failure> {
             control: SharedControl::clone(&control),
             streams: BTreeMap::new(),
             types: PayloadTypes::default(),
-            notice: Notice::new(args, to, source, u64::from(random())),
+            notice: Notice::new(args, lanes.first_path(), u64::from(random()))?,
             ssrc: args.ssrc,
             heard_until: 0,
         };
@@ -122,8 +124,9 @@ impl Stage<'_> {
                 Next::Deadline => {}
                 Next::End(ended) => {
                     for stream in std::mem::take(&mut self.streams).into_values() {
-                        self.end(&stream);
+                        self.end(stream)?;
                     }
+                    self.lanes.finish()?;
                     // What was sent last is still being heard.
                     if !stop_requested() {
                         wait_until(self.heard_until)?;
@@ -145,8 +148,20 @@ impl Stage<'_> {
                     return Err(Failure::input(format_args!("more than {MAX_STREAMS} streams are open in one pipe")));
                 }
                 if let Some(stream) = self.streams.remove(&id) {
-                    self.end(&stream);
+                    self.end(stream)?;
                 }
+                if self.args.compat.is_some() {
+                    if format.codec != Codec::Pcmu || format.channels != Channels::MONO {
+                        return Err(Failure::input(format_args!(
+                            "stream {id} is {format}, and the TCP streamer speaks mono mu-law: put `vox-encode pcmu` before"
+                        )));
+                    }
+                    if !self.streams.is_empty() {
+                        warn(format_args!("stream {id} is left out: the TCP streamer hears one; put `vox-mix` before"));
+                        return Ok(());
+                    }
+                }
+                self.lanes.set_rate(format.rate);
                 // One recording after the other: the next is heard where the one before ends.
                 let follows = self.streams.values().all(Stream::is_live);
                 let not_before = if follows { self.heard_until } else { 0 };
@@ -171,7 +186,7 @@ impl Stage<'_> {
             }
             Record::End(end) => {
                 if let Some(stream) = self.streams.remove(&end.id) {
-                    self.end(&stream);
+                    self.end(stream)?;
                 }
             }
             Record::Event(event) => {
@@ -185,7 +200,8 @@ impl Stage<'_> {
     }
 
     /// A stream has ended: nobody waits for it but who comes after it.
-    fn end(&mut self, stream: &Stream) {
+    fn end(&mut self, mut stream: Stream) -> Result<(), Failure> {
+        stream.finish(self.lanes)?;
         self.heard_until = self.heard_until.max(stream.heard_until().unwrap_or(0));
         if let Some(goodbye) = lock(&self.control).remove_stream(stream.ssrc()) {
             self.lanes.send_rtcp(&goodbye);
@@ -193,5 +209,6 @@ impl Stage<'_> {
         if let Some(notice) = &mut self.notice {
             notice.remove(stream.ssrc());
         }
+        Ok(())
     }
 }

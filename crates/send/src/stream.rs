@@ -3,6 +3,7 @@
 use vox_cli::value::MaxAge;
 use vox_cli::{Exit, Failure, Wake, stop_requested, wait, warn};
 use vox_frame::{Audio, Channels, Event, Format, Gap, MediaTime, Stamp, StreamId};
+use vox_repair::{Guard, Protection};
 use vox_rtp::{AnnouncedStream, PayloadFormat, Sender, TELEPHONE_EVENT};
 use vox_sys::{Clock, monotonic_ns};
 
@@ -32,6 +33,8 @@ pub(crate) struct Stream {
     carried: PayloadFormat,
     payload_type: u8,
     sender: Sender,
+    /// What protects it from loss.
+    guard: Option<Guard>,
     mtu: usize,
     max_age: MaxAge,
     clocks: Clocks,
@@ -62,11 +65,13 @@ impl Stream {
         let sender = Sender::new(format, &carried, payload_type, ssrc, random).with_extensions(args.extensions());
         let cname = format.rtp.as_ref().map(|_| format!("{:08x}-relayed", sender.ssrc()));
         lock(control).add_stream(clocks.own.now(), sender.ssrc(), carried.clock, cname);
+        let protection = args.protection();
         Ok(Self {
             format: format.clone(),
             carried,
             payload_type,
             sender,
+            guard: (protection != Protection::default()).then(|| Guard::new(protection, args.mtu)),
             mtu: args.mtu,
             max_age: args.max_age,
             clocks,
@@ -114,8 +119,7 @@ impl Stream {
             return Ok(());
         }
         if silent {
-            self.send(audio, 0, 0, lanes);
-            return Ok(());
+            return self.send(audio, 0, 0, lanes);
         }
         let cut = self.sender.cut(audio.payload.len(), self.mtu);
         if cut > self.mtu && !self.told_mtu {
@@ -126,14 +130,14 @@ impl Stream {
         while from < audio.payload.len() {
             let ticks = self.format.tick_bytes().map_or(0, |bytes| (from / bytes) as u64);
             self.wait_for(audio.timestamp.plus(ticks))?;
-            self.send(audio, from, cut, lanes);
+            self.send(audio, from, cut, lanes)?;
             from += cut;
         }
         self.reached = audio.timestamp.plus(u64::from(audio.duration));
         Ok(())
     }
 
-    fn send(&mut self, audio: &Audio<'_>, from: usize, length: usize, lanes: &Lanes) {
+    fn send(&mut self, audio: &Audio<'_>, from: usize, length: usize, lanes: &Lanes) -> Result<(), Failure> {
         let now = self.clocks.own.now();
         // Who paces says when: a file is captured as it is heard. What was relayed without a date has that of its
         // arrival. The world is told the time of this host's clock, whatever the anchor of the pipe.
@@ -142,11 +146,36 @@ impl Stream {
         let mut audio = *audio;
         audio.times.captured = Some(captured);
         let piece = self.sender.piece(&audio, from, length);
-        lanes.send_rtp(piece.packet);
+        match &mut self.guard {
+            None => lanes.send_rtp(piece.packet)?,
+            Some(guard) => {
+                let mut outcome = Ok(());
+                guard.handle_packet(piece.packet, |packet| {
+                    if outcome.is_ok() {
+                        outcome = lanes.send_rtp(packet);
+                    }
+                });
+                outcome?;
+            }
+        }
         let later = self.format.rate.ns(piece.timestamp.since(audio.timestamp));
         let captured = captured.plus(later);
         let (rtp, payload) = (piece.rtp, piece.payload);
         lock(&self.control).handle_sent(now, self.sender.ssrc(), rtp, captured, payload);
+        Ok(())
+    }
+
+    /// Nothing more comes: what is not protected from loss yet is.
+    pub(crate) fn finish(&mut self, lanes: &Lanes) -> Result<(), Failure> {
+        let mut outcome = Ok(());
+        if let Some(guard) = &mut self.guard {
+            guard.finish(|packet| {
+                if outcome.is_ok() {
+                    outcome = lanes.send_rtp(packet);
+                }
+            });
+        }
+        outcome
     }
 
     /// A key is pressed beside the audio.

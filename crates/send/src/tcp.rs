@@ -1,0 +1,335 @@
+//! Packets over TCP: to a peer that is connected to, or to everybody who connects here.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use serde_json::json;
+use vox_cli::{Failure, note, stop_requested, wait_any, warn};
+use vox_frame::Rate;
+use vox_rtp::{Deframer, Framing, Packet, read_streamer_greeting, streamer_greeting};
+use vox_sys::{monotonic_ns, net, tcp};
+
+use crate::queue::Queue;
+
+/// How long a connection may take to stand, in ns.
+const CONNECT_NS: i64 = 5_000_000_000;
+
+/// The first and the longest pause before the next attempt to connect, in ns.
+const FIRST_PAUSE_NS: i64 = 250_000_000;
+const LONGEST_PAUSE_NS: i64 = 8_000_000_000;
+
+/// How long the last packets may take to be written at the end, in ns.
+const FINISH_NS: i64 = 1_000_000_000;
+
+/// The most clients of one listener; one more is turned away.
+const MAX_CLIENTS: usize = 256;
+
+/// How packets are carried.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Carriage {
+    /// How they lie in the stream of bytes.
+    pub(crate) framing: Framing,
+    /// Whether a connection that breaks is made anew.
+    pub(crate) reconnect: bool,
+    /// How long a packet may wait for a slow peer, in ns.
+    pub(crate) max_age: Option<i64>,
+}
+
+/// A destination over TCP.
+pub(crate) struct TcpOutlet {
+    name: String,
+    carriage: Carriage,
+    role: Role,
+    dialect: Dialect,
+    rate: Option<Rate>,
+    dropped: u64,
+    connections: u64,
+}
+
+enum Role {
+    Client { address: SocketAddr, link: Link, pause: i64 },
+    Server { listener: TcpListener, clients: Vec<Peer> },
+}
+
+enum Link {
+    Connecting(TcpStream, i64),
+    Up(Peer),
+    /// Until when nothing is tried.
+    Down(i64),
+    Gone,
+}
+
+struct Peer {
+    from: SocketAddr,
+    stream: TcpStream,
+    queue: Queue,
+    /// What the peer must say before it is sent to.
+    greeting: Option<Deframer>,
+    /// Whether the peer has ended its own direction.
+    silent: bool,
+}
+
+/// The TCP streamer's own RTP: payload type 0, source 0, numbers and timestamps from 0.
+#[derive(Default)]
+struct Dialect {
+    sequence: u16,
+    timestamp: u32,
+    packet: Vec<u8>,
+}
+
+impl TcpOutlet {
+    /// Connects to `destination`, or listens there.
+    pub(crate) fn open(destination: &str, listen: bool, carriage: Carriage) -> Result<Self, Failure> {
+        let address = net::resolve(destination)
+            .map_err(|error| Failure::network(format_args!("cannot resolve {destination}: {error}")))?;
+        let role = if listen {
+            let listener = tcp::listen(address)
+                .map_err(|error| Failure::network(format_args!("cannot listen on {destination}: {error}")))?;
+            Role::Server { listener, clients: Vec::new() }
+        } else {
+            Role::Client { address, link: Link::Down(0), pause: FIRST_PAUSE_NS }
+        };
+        let mut outlet = Self {
+            name: format!("tcp://{destination}"),
+            carriage,
+            role,
+            dialect: Dialect::default(),
+            rate: None,
+            dropped: 0,
+            connections: 0,
+        };
+        if !listen {
+            outlet.first_connection()?;
+        }
+        Ok(outlet)
+    }
+
+    /// Waits for the first connection; where it is made anew later it need not stand now.
+    fn first_connection(&mut self) -> Result<(), Failure> {
+        loop {
+            self.advance(monotonic_ns())?;
+            match &self.role {
+                Role::Client { link: Link::Connecting(_, until), .. } if !self.carriage.reconnect => {
+                    let tick = monotonic_ns() + 2_000_000;
+                    wait_any(&[], Some(tick.min(*until)))?;
+                    if stop_requested() {
+                        return Ok(());
+                    }
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// The rate of the audio, which the TCP streamer's server tells its clients and its client is told.
+    pub(crate) fn set_rate(&mut self, rate: Rate) {
+        self.rate = Some(rate);
+    }
+
+    /// Sends an RTP packet to whoever is there.
+    pub(crate) fn send(&mut self, packet: &[u8]) -> Result<(), Failure> {
+        let now = monotonic_ns();
+        self.advance(now)?;
+        let packet = match self.carriage.framing {
+            Framing::Rfc4571 => packet,
+            Framing::TcpStreamer => self.dialect.write(packet),
+        };
+        let mut framed = Vec::with_capacity(packet.len() + 4);
+        if !self.carriage.framing.write(packet, &mut framed) {
+            return Ok(());
+        }
+        let max_age = self.carriage.max_age;
+        match &mut self.role {
+            Role::Client { link: Link::Up(peer), .. } => {
+                if peer.greeting.is_none() {
+                    peer.queue.push(now, framed, max_age);
+                }
+            }
+            Role::Client { .. } => self.dropped += 1,
+            Role::Server { clients, .. } => {
+                for peer in clients {
+                    peer.queue.push(now, framed.clone(), max_age);
+                }
+            }
+        }
+        self.flush(now)
+    }
+
+    /// Moves connections on: those that are made, those that are asked for.
+    fn advance(&mut self, now: i64) -> Result<(), Failure> {
+        let Self { role, carriage, connections, name, rate, .. } = self;
+        match role {
+            Role::Server { listener, clients } => {
+                let accepted = |error| Failure::network(format_args!("cannot accept on {name}: {error}"));
+                while let Some((stream, from)) = tcp::accept(listener).map_err(accepted)? {
+                    if clients.len() >= MAX_CLIENTS {
+                        continue;
+                    }
+                    *connections += 1;
+                    note(format_args!("{from} listens"));
+                    let mut peer = Peer::new(stream, from, None);
+                    if let (Framing::TcpStreamer, Some(rate)) = (carriage.framing, *rate) {
+                        let mut greeting = Vec::new();
+                        carriage.framing.write(&streamer_greeting(rate), &mut greeting);
+                        peer.queue.push(now, greeting, None);
+                    }
+                    clients.push(peer);
+                }
+                Ok(())
+            }
+            Role::Client { address, link, pause } => {
+                let next = match std::mem::replace(link, Link::Gone) {
+                    Link::Down(until) if now >= until => match tcp::connect(*address) {
+                        Ok(stream) => Ok(Link::Connecting(stream, now + CONNECT_NS)),
+                        Err(error) => Err(error),
+                    },
+                    Link::Connecting(stream, until) => match tcp::is_connected(&stream) {
+                        Ok(true) => {
+                            *connections += 1;
+                            *pause = FIRST_PAUSE_NS;
+                            let awaits = carriage.framing == Framing::TcpStreamer;
+                            Ok(Link::Up(Peer::new(stream, *address, awaits.then(|| Deframer::new(carriage.framing)))))
+                        }
+                        Ok(false) if now >= until => Err(io::ErrorKind::TimedOut.into()),
+                        Ok(false) => Ok(Link::Connecting(stream, until)),
+                        Err(error) => Err(error),
+                    },
+                    other => Ok(other),
+                };
+                match next {
+                    Ok(next) => *link = next,
+                    Err(error) => return self.lost(now, &error),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The connection cannot be made, or broke.
+    fn lost(&mut self, now: i64, error: &io::Error) -> Result<(), Failure> {
+        let Role::Client { link, pause, .. } = &mut self.role else { return Ok(()) };
+        if !self.carriage.reconnect {
+            *link = Link::Gone;
+            return Err(Failure::network(format_args!("no connection to {}: {error}", self.name)));
+        }
+        if *pause == FIRST_PAUSE_NS {
+            warn(format_args!("no connection to {}: {error}; trying again", self.name));
+        }
+        *link = Link::Down(now + *pause);
+        *pause = (*pause * 2).min(LONGEST_PAUSE_NS);
+        Ok(())
+    }
+
+    /// Writes what the peers take.
+    fn flush(&mut self, now: i64) -> Result<(), Failure> {
+        let rate = self.rate;
+        match &mut self.role {
+            Role::Server { clients, .. } => {
+                clients.retain_mut(|peer| {
+                    let outcome = peer.serve();
+                    self.dropped += peer.queue.take_dropped();
+                    if let Err(error) = &outcome {
+                        note(format_args!("{} is gone: {error}", peer.from));
+                    }
+                    outcome.is_ok()
+                });
+                Ok(())
+            }
+            Role::Client { link: Link::Up(peer), .. } => {
+                let outcome = peer.await_greeting(rate)?.map_or_else(Err, |()| peer.serve());
+                self.dropped += peer.queue.take_dropped();
+                match outcome {
+                    Ok(()) => Ok(()),
+                    Err(error) => self.lost(now, &error),
+                }
+            }
+            Role::Client { .. } => Ok(()),
+        }
+    }
+
+    /// Gives the last packets some time to be written.
+    pub(crate) fn finish(&mut self) -> Result<(), Failure> {
+        let until = monotonic_ns() + FINISH_NS;
+        loop {
+            self.flush(monotonic_ns())?;
+            let waiting = match &self.role {
+                Role::Client { link: Link::Up(peer), .. } => !peer.queue.is_empty(),
+                Role::Client { .. } => false,
+                Role::Server { clients, .. } => clients.iter().any(|peer| !peer.queue.is_empty()),
+            };
+            let now = monotonic_ns();
+            if !waiting || now >= until {
+                return Ok(());
+            }
+            wait_any(&[], Some(now + 5_000_000))?;
+        }
+    }
+
+    pub(crate) fn summary(&self) -> serde_json::Value {
+        json!({ "to": self.name, "connections": self.connections, "packetsDropped": self.dropped })
+    }
+}
+
+impl Peer {
+    fn new(stream: TcpStream, from: SocketAddr, greeting: Option<Deframer>) -> Self {
+        Self { from, stream, queue: Queue::default(), greeting, silent: false }
+    }
+
+    /// Writes what the peer takes, and throws away what it says: unread, it would make the end of the connection an
+    /// abortion.
+    fn serve(&mut self) -> io::Result<()> {
+        let mut space = [0; 4096];
+        while !self.silent {
+            match tcp::read(&self.stream, &mut space)? {
+                None => break,
+                Some(0) => self.silent = true,
+                Some(_) => {}
+            }
+        }
+        self.queue.flush(|bytes| tcp::write(&self.stream, bytes))
+    }
+
+    /// Looks for the TCP streamer's greeting, where it has not come. The outer error is one that a new connection
+    /// does not mend.
+    fn await_greeting(&mut self, rate: Option<Rate>) -> Result<io::Result<()>, Failure> {
+        let Some(deframer) = &mut self.greeting else { return Ok(Ok(())) };
+        let mut space = [0; 4096];
+        let read = match tcp::read(&self.stream, &mut space) {
+            Ok(None) => return Ok(Ok(())),
+            Ok(Some(0)) => return Ok(Err(io::ErrorKind::UnexpectedEof.into())),
+            Ok(Some(read)) => read,
+            Err(error) => return Ok(Err(error)),
+        };
+        deframer.push(&space[..read]);
+        let told = match deframer.next_packet() {
+            Ok(None) => return Ok(Ok(())),
+            Ok(Some(frame)) => read_streamer_greeting(frame),
+            Err(_) => None,
+        };
+        let Some(told) = told else {
+            return Err(Failure::network(format_args!("{} is no TCP streamer: it does not greet as one", self.from)));
+        };
+        if let Some(rate) = rate.filter(|rate| *rate != told) {
+            let (told, rate) = (told.hz(), rate.hz());
+            return Err(Failure::network(format_args!("{} asks for {told} Hz, and the stream has {rate}", self.from)));
+        }
+        self.greeting = None;
+        Ok(Ok(()))
+    }
+}
+
+impl Dialect {
+    /// The packet as the TCP streamer has it: its timestamp counts bytes.
+    fn write(&mut self, packet: &[u8]) -> &[u8] {
+        let payload = Packet::parse(packet).map_or(&[][..], |packet| packet.payload);
+        self.packet.clear();
+        self.packet.extend_from_slice(&[0x80, 0]);
+        self.packet.extend_from_slice(&self.sequence.to_be_bytes());
+        self.packet.extend_from_slice(&self.timestamp.to_be_bytes());
+        self.packet.extend_from_slice(&[0; 4]);
+        self.packet.extend_from_slice(payload);
+        self.sequence = self.sequence.wrapping_add(1);
+        self.timestamp = self.timestamp.wrapping_add(payload.len() as u32);
+        &self.packet
+    }
+}
