@@ -3,21 +3,39 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use vox_cli::SecretSource;
 use vox_cli::value::{MaxAge, Seconds};
+use vox_frame::Rate;
 use vox_rtp::{Description, ExtensionMap, HeaderExtension, PayloadFormat, PayloadMap};
 use vox_srtp::Suite;
 
-/// Receives RTP over UDP: every source (SSRC) that it hears becomes a stream.
+/// Receives RTP over UDP or TCP: every source (SSRC) that it hears becomes a stream.
 ///
 /// `:PORT` hears this host only; `0.0.0.0:PORT`, `[::]:PORT` or a multicast GROUP:PORT is asking for more.
 #[derive(Debug, Parser)]
 #[command(name = "vox-recv", version)]
 pub(crate) struct Args {
-    /// Where to listen: `:5004`, `0.0.0.0:5004`, `[::1]:5004`, `239.1.2.3:5004`.
+    /// Where to listen: `:5004`, `0.0.0.0:5004`, `[::1]:5004`, `239.1.2.3:5004`; `tcp://0.0.0.0:5004` for RTP over TCP
+    /// (RFC 4571), by as many connections as there may be sources.
     #[arg(value_name = "ADDR:PORT", value_parser = parse_address, required_unless_present = "sdp")]
-    pub(crate) address: Option<SocketAddr>,
+    pub(crate) address: Option<Address>,
+
+    /// Connect to tcp://HOST:PORT, and hear what comes.
+    #[arg(long, conflicts_with = "sdp")]
+    pub(crate) connect: bool,
+
+    /// Make a TCP connection that cannot be made or breaks anew, after 0.25 s, then 0.5 s, up to 8 s.
+    #[arg(long, requires = "connect")]
+    pub(crate) reconnect: bool,
+
+    /// Speak another program's dialect at tcp://: `tcpstreamer` (mu-law, its own framing and greeting).
+    #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["sdp", "srtp"])]
+    pub(crate) compat: Option<Compat>,
+
+    /// With --compat: the rate that clients are told to send, 5000 to 44100 Hz; a server tells its own.
+    #[arg(long, value_name = "HZ", default_value = "8000", value_parser = parse_rate, requires = "compat")]
+    pub(crate) rate: Rate,
 
     /// Take address, payload types and source from a session description.
     #[arg(long, value_name = "FILE", conflicts_with = "address")]
@@ -99,6 +117,21 @@ pub(crate) struct Args {
     pub(crate) stats: Option<PathBuf>,
 }
 
+/// Where packets come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Address {
+    Udp(SocketAddr),
+    /// HOST:PORT of a TCP listener.
+    Tcp(String),
+}
+
+/// Another program whose dialect is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Compat {
+    /// The TCP Audio Streamer and Player.
+    Tcpstreamer,
+}
+
 impl Args {
     /// What was said on the command line, on top of what the session is known by.
     pub(crate) fn add_to(&self, session: &mut Description) {
@@ -113,12 +146,22 @@ impl Args {
     }
 }
 
-fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    let wrong = || format!("{text:?} is not ADDR:PORT, such as :5004 or 0.0.0.0:5004");
-    match text.strip_prefix(':') {
+fn parse_address(text: &str) -> Result<Address, String> {
+    let wrong = || format!("{text:?} is not ADDR:PORT, such as :5004, 0.0.0.0:5004 or tcp://0.0.0.0:5004");
+    if let Some(target) = text.strip_prefix("tcp://") {
+        let port = target.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        return port.map(|_| Address::Tcp(target.to_owned())).ok_or_else(wrong);
+    }
+    let address = match text.strip_prefix(':') {
         Some(port) => port.parse().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))).map_err(|_| wrong()),
         None => text.parse().map_err(|_| wrong()),
-    }
+    };
+    address.map(Address::Udp)
+}
+
+fn parse_rate(text: &str) -> Result<Rate, String> {
+    let rate = text.parse().ok().filter(|hz| (5_000..=44_100).contains(hz)).and_then(Rate::new);
+    rate.ok_or_else(|| "a rate from 5000 to 44100".to_owned())
 }
 
 fn parse_map(text: &str) -> Result<(u8, PayloadFormat), String> {

@@ -1,20 +1,23 @@
-//! Receives RTP over UDP as streams of records.
+//! Receives RTP over UDP or TCP as streams of records.
 
 mod args;
+mod inlet;
 mod ports;
+mod tcp;
 mod undo;
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
 
-use args::Args;
+use args::{Address, Args};
 use ports::Ports;
 use serde_json::json;
 use undo::Undo;
 use vox_cli::{Failure, Output, StatsFile, Wake, stop_requested, wait_any, warn};
 use vox_frame::{EndReason, Record};
 use vox_repair::Origin;
-use vox_rtp::{ControlConfig, Description, Outgoing, Protocol, ReceiverConfig, Session};
+use vox_rtp::{ControlConfig, Description, Outgoing, Protocol, ReceiverConfig, ReceiverStats, Session};
 use vox_sys::{Clock, monotonic_ns};
 
 /// Datagrams that are read before what they gave is written: bounds what a flood can hold back.
@@ -29,6 +32,12 @@ fn main() -> ExitCode {
 
 fn receive(args: &Args) -> Result<(), Failure> {
     let mut session = description(args)?;
+    if let Some(Address::Tcp(target)) = &args.address {
+        return tcp::receive(target, session, args);
+    }
+    if args.connect || args.compat.is_some() {
+        return Err(Failure::usage("--connect and --compat are for tcp://HOST:PORT"));
+    }
     let undo = Undo::new(&mut session, args)?;
     let stats = args.stats.as_deref().map(StatsFile::create).transpose()?;
     let clock = Clock::own();
@@ -44,13 +53,15 @@ fn receive(args: &Args) -> Result<(), Failure> {
 
 /// Where to listen, and what the payload types mean there.
 fn description(args: &Args) -> Result<Description, Failure> {
-    let mut description = match (&args.sdp, args.address) {
+    let mut description = match (&args.sdp, &args.address) {
         (Some(file), _) => {
             let text = std::fs::read(file)
                 .map_err(|error| Failure::failed(format_args!("cannot read {}: {error}", file.display())))?;
             Description::parse(&text).map_err(|error| Failure::input(format_args!("{}: {error}", file.display())))?
         }
-        (None, Some(address)) => Description::of(address),
+        (None, Some(Address::Udp(address))) => Description::of(*address),
+        // Addresses of TCP stay what they are: they may be names.
+        (None, Some(Address::Tcp(_))) => Description::of((Ipv4Addr::UNSPECIFIED, 0).into()),
         (None, None) => return Err(Failure::usage("nothing to listen on: give ADDR:PORT or --sdp FILE")),
     };
     args.add_to(&mut description);
@@ -217,30 +228,34 @@ impl Stage<'_> {
 
     fn summarise(&mut self) {
         let Some(file) = &mut self.stats else { return };
-        let stats = self.session.receiver.stats();
-        let mut summary = json!({
-            "summary": true,
-            "packetsReceived": stats.packets_received,
-            "bytesReceived": stats.bytes_received,
-            "packetsDiscarded": stats.packets_discarded,
-            "packetsMisordered": stats.packets_misordered,
-            "packetsStray": stats.packets_stray,
-            "packetsMalformed": stats.packets_malformed,
-            "packetsUnknown": stats.packets_unknown,
-            "packetsRefused": stats.packets_refused,
-            "packetsForeign": stats.packets_foreign,
-            "packetsReflected": stats.packets_reflected,
-            "rtcpPackets": stats.packets_rtcp,
-            "rtcpRefused": stats.rtcp_refused,
-            "byesIgnored": stats.byes_ignored,
-            "moves": stats.moves,
-            "streams": stats.streams,
-            "restarts": stats.restarts,
-            "packetsRecovered": stats.packets_recovered,
-        });
+        let mut summary = told(self.session.receiver.stats());
         self.undo.add_to(&mut summary);
         file.line(&summary);
     }
+}
+
+/// What was received, for the last line of the statistics.
+fn told(stats: &ReceiverStats) -> serde_json::Value {
+    json!({
+        "summary": true,
+        "packetsReceived": stats.packets_received,
+        "bytesReceived": stats.bytes_received,
+        "packetsDiscarded": stats.packets_discarded,
+        "packetsMisordered": stats.packets_misordered,
+        "packetsStray": stats.packets_stray,
+        "packetsMalformed": stats.packets_malformed,
+        "packetsUnknown": stats.packets_unknown,
+        "packetsRefused": stats.packets_refused,
+        "packetsForeign": stats.packets_foreign,
+        "packetsReflected": stats.packets_reflected,
+        "rtcpPackets": stats.packets_rtcp,
+        "rtcpRefused": stats.rtcp_refused,
+        "byesIgnored": stats.byes_ignored,
+        "moves": stats.moves,
+        "streams": stats.streams,
+        "restarts": stats.restarts,
+        "packetsRecovered": stats.packets_recovered,
+    })
 }
 
 /// What is known of each source.

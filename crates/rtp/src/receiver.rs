@@ -384,6 +384,28 @@ impl Receiver {
         Ok(())
     }
 
+    /// Says what a payload type means from now on.
+    pub fn map(&mut self, payload_type: u8, format: PayloadFormat) {
+        self.config.map.insert(payload_type, format);
+    }
+
+    /// Nothing more comes by that socket (a connection that has ended): ends its streams.
+    ///
+    /// # Errors
+    /// Only those of `out`.
+    pub fn handle_closed<E>(
+        &mut self,
+        socket: u32,
+        reason: &EndReason,
+        out: &mut impl FnMut(Record<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.candidates.retain(|((by, _), _), _| *by != socket);
+        while let Some((&key, _)) = self.sources.range((socket, 0)..=(socket, u32::MAX)).next() {
+            self.forget(key, reason.clone(), out)?;
+        }
+        Ok(())
+    }
+
     /// Ends every stream.
     ///
     /// # Errors

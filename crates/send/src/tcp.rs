@@ -140,11 +140,7 @@ impl TcpOutlet {
         }
         let max_age = self.carriage.max_age;
         match &mut self.role {
-            Role::Client { link: Link::Up(peer), .. } => {
-                if peer.greeting.is_none() {
-                    peer.queue.push(now, framed, max_age);
-                }
-            }
+            Role::Client { link: Link::Up(peer), .. } => peer.queue.push(now, framed, max_age),
             Role::Client { .. } => self.dropped += 1,
             Role::Server { clients, .. } => {
                 for peer in clients {
@@ -236,7 +232,10 @@ impl TcpOutlet {
                 Ok(())
             }
             Role::Client { link: Link::Up(peer), .. } => {
-                let outcome = peer.await_greeting(rate)?.map_or_else(Err, |()| peer.serve());
+                let outcome = match peer.await_greeting(rate)? {
+                    Ok(()) if peer.greeting.is_none() => peer.serve(),
+                    waiting => waiting,
+                };
                 self.dropped += peer.queue.take_dropped();
                 match outcome {
                     Ok(()) => Ok(()),
