@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use vox_e2e::{Entry, Scratch, Speech, Wav, await_until, free_port, locate, need, read_vox, signal, speech};
 use vox_frame::{
-    Audio, Channels, Codec, End, EndReason, Format, MediaTime, Opening, Rate, Record, SequenceNumber, Stamp, StreamId,
-    Times,
+    Audio, Channels, Codec, End, EndReason, Format, Gap, GapReason, MediaTime, Opening, Rate, Record, SequenceNumber,
+    Stamp, StreamId, Times,
 };
 
 /// When simulated sessions begin.
@@ -544,6 +544,40 @@ fn files_are_split_at_the_same_places_and_join_to_the_whole() {
         .succeeded();
     let total: usize = files(&scratch.path("opus"), ".opus").iter().map(|part| opus_frames(part)).sum();
     assert!(total.abs_diff(168_000) <= 960, "{total} frames");
+}
+
+#[test]
+fn each_talk_spurt_gets_a_file_of_its_own() {
+    let scratch = Scratch::new("record-spurts");
+    let mut session = Session::default();
+    session.open(START, 1, &telephone("ana"));
+    // Nothing is sent between the spurts, and a packet is lost in the second.
+    for n in (0..50).chain(100..175).filter(|n| *n != 120) {
+        let at = START + n * FRAME;
+        session.packet(at, 1, n as u64 * 160, 160, captured(at), &[0x22; 160]);
+    }
+    let gap = Gap {
+        id: StreamId(1),
+        sequence: SequenceNumber(50),
+        timestamp: MediaTime(8_000),
+        duration: 8_000,
+        packets: 0,
+        reason: GapReason::Silent,
+        times: Times::default(),
+        slot: None,
+        later: None,
+    };
+    session.add(START + 99 * FRAME, &Record::Gap(gap));
+    session.end(START + 4 * SECOND, 1, 28_000);
+    session.save(&scratch.path("session.vox"));
+    scratch.run("vox-record takes/ --split talkspurt --name {label} <session.vox").succeeded_silently();
+    let lengths: Vec<usize> =
+        files(&scratch.path("takes"), ".wav").iter().map(|take| Wav::read(take).frames()).collect();
+    assert_eq!(lengths, [8_000, 12_000]);
+    let notes = fs::read_to_string(&files(&scratch.path("takes"), ".jsonl")[0]).expect("a sidecar");
+    let second = notes.lines().find(|line| line.contains("ana-0002.wav")).expect("a line for the second file");
+    assert!(second.contains("\"at\":2.0"), "{second}");
+    assert!(notes.contains("\"gap\":\"lost\"") && notes.contains("\"gap\":\"silent\""), "{notes}");
 }
 
 #[test]

@@ -9,6 +9,9 @@ use crate::out::Out;
 use crate::pace::Pacer;
 use crate::plan::{Clip, Packets, Plan, clips, packets};
 
+/// A jump of media time farther than this is no hole but another time line, in ns.
+const MAX_HOLE_NS: i64 = 3_600_000_000_000;
+
 /// What a span of a stream holds.
 enum Span<'a> {
     Samples(&'a mut [f32]),
@@ -139,10 +142,12 @@ impl Lane {
     /// # Errors
     /// When stdout cannot be written.
     pub(crate) fn gap(&mut self, gap: &vox_frame::Gap<'_>, output: &mut Output) -> Result<(), Failure> {
+        /// The longest gap that is believed, in ns: a day.
+        const LONGEST_NS: i64 = 86_400_000_000_000;
         if gap.duration == 0 || !self.meet(gap.timestamp, gap.times, output)? {
             return Ok(());
         }
-        self.missing(gap.timestamp, gap.duration, gap.reason, output)
+        self.missing(gap.timestamp, gap.duration.min(self.format.rate.ticks(LONGEST_NS)), gap.reason, output)
     }
 
     /// The stream ends at `end`, or where it stands.
@@ -151,7 +156,7 @@ impl Lane {
     /// When stdout cannot be written.
     pub(crate) fn end(mut self, end: Option<MediaTime>, reason: EndReason, output: &mut Output) -> Result<(), Failure> {
         let end = end.unwrap_or(self.next);
-        if end > self.next {
+        if end > self.next && self.format.rate.ns(end.since(self.next)) <= MAX_HOLE_NS {
             self.missing(self.next, end.since(self.next), GapReason::Lost, output)?;
         }
         // What the last packet reaches beyond the end, if it is still the last.
@@ -170,16 +175,21 @@ impl Lane {
 
     /// Media time as ticks of the recording.
     fn frame(&self, media: MediaTime) -> u64 {
-        self.begins + media.since(self.first)
+        self.begins.saturating_add(media.since(self.first))
     }
 
     /// A record begins at `media`: what was left out before it is missing. False where it lies behind what was read.
     fn meet(&mut self, media: MediaTime, times: Times, output: &mut Output) -> Result<bool, Failure> {
-        if media < self.next {
+        let (hole, back) = (media.since(self.next), self.next.since(media));
+        if self.format.rate.ns(hole) > MAX_HOLE_NS || back > u64::from(self.format.rate.hz()) {
+            // Another time line: it goes on here, as if nothing were missing.
+            self.begins = self.frame(self.next);
+            self.first = media;
+            self.next = media;
+        } else if back > 0 {
             return Ok(false);
-        }
-        if media > self.next {
-            self.missing(self.next, media.since(self.next), GapReason::Lost, output)?;
+        } else if hole > 0 {
+            self.missing(self.next, hole, GapReason::Lost, output)?;
         }
         // What was taken out or put in so far moves its times too.
         self.out.learn(times, media);
@@ -196,7 +206,7 @@ impl Lane {
             Kind::Opus { inserts, next } => {
                 let mut done = 0;
                 while done < ticks {
-                    let here = at + done;
+                    let here = at.saturating_add(done);
                     insert_packets(inserts, next, here, &mut self.out, output)?;
                     let some = (self.plan.border(here) - here).min(ticks - done);
                     if !self.plan.is_removed(here) {
@@ -230,7 +240,7 @@ impl Pcm {
         };
         let mut done = 0;
         while done < frames {
-            let here = at + done;
+            let here = at.saturating_add(done);
             self.insert(here, out, output)?;
             let mut some = (plan.border(here) - here).min(frames - done);
             if self.pacer.as_ref().is_some_and(|pacer| plan.pace(here).is_none_or(|(from, _)| from != pacer.from)) {

@@ -10,6 +10,9 @@ pub(crate) const HOLD_NS: i64 = 200_000_000;
 /// A step of media time that is no jitter: the sender began anew, in ns.
 const ANEW_NS: i64 = 1_000_000_000;
 
+/// The longest gap that is believed, in ns: a day.
+const MAX_GAP_NS: i64 = 86_400_000_000_000;
+
 /// The most records of one stream that wait.
 const MAX_WAITING: usize = 4096;
 
@@ -56,12 +59,12 @@ impl Item {
         }
     }
 
-    pub(crate) fn gap(gap: &Gap<'_>, seen: Stamp) -> Self {
+    pub(crate) fn gap(gap: &Gap<'_>, rate: Rate, seen: Stamp) -> Self {
         let later = gap.later.map(|later| (later.ahead, later.payload.to_vec()));
         Self {
             what: What::Gap(gap.reason, later),
             media: gap.timestamp,
-            duration: gap.duration,
+            duration: gap.duration.min(rate.ticks(MAX_GAP_NS)),
             stamp: None,
             marker: false,
             seen,

@@ -87,7 +87,8 @@ impl<'a> Session<'a> {
                 self.push(audio.id, item)
             }
             Record::Gap(gap) if gap.duration > 0 => {
-                let item = Item::gap(gap, self.clock);
+                let Some(track) = self.open.get(&gap.id) else { return Ok(()) };
+                let item = Item::gap(gap, track.rate(), self.clock);
                 self.push(gap.id, item)
             }
             Record::End(end) => {
@@ -176,6 +177,11 @@ impl<'a> Session<'a> {
             self.refused += 1;
             return Ok(());
         }
+        if self.open.is_empty() {
+            // What follows may be another recording, with stamps of another day.
+            self.clock = Stamp::ZERO;
+            self.swept = Stamp::ZERO;
+        }
         let begins = if self.open.is_empty() { self.ended.iter().map(Track::reached_ns).max().unwrap_or(0) } else { 0 };
         let start = *self.named.get_or_insert(now);
         let facts = Facts::of(id, format, start);
@@ -229,7 +235,6 @@ impl<'a> Session<'a> {
         if let Some(stamp) = stamp {
             self.first = Some(self.first.map_or(stamp, |first| first.min(stamp)));
             self.live = now.since(stamp).abs() < LIVE_NS;
-            // Far ahead is another time line, which does not make the others wait for less.
             self.clock = if self.clock == Stamp::ZERO { stamp } else { self.clock.max(stamp) };
         }
         Some(stamp)
@@ -240,10 +245,14 @@ impl<'a> Session<'a> {
         track.push(item);
         /// How often all streams are looked at, in ns of the common clock.
         const SWEEP_NS: i64 = 20_000_000;
-        if self.clock.since(self.swept) >= SWEEP_NS || self.clock == Stamp::ZERO {
-            self.sweep(false)?;
+        if self.clock != Stamp::ZERO {
+            return if self.clock.since(self.swept) >= SWEEP_NS { self.sweep(false) } else { Ok(()) };
         }
-        Ok(())
+        // Without stamps nobody waits for anybody.
+        let Some(origin) = self.origin(false)? else { return Ok(()) };
+        let Some(track) = self.open.get_mut(&id) else { return Ok(()) };
+        track.release(self.clock, false, &mut Around { origin, store: &mut self.store, mix: self.mix.as_mut() })?;
+        self.mix.as_mut().map_or(Ok(()), |mix| mix.advance(0, &mut self.store))
     }
 
     /// Lets every stream write what has waited long enough.

@@ -86,6 +86,11 @@ impl Track {
         }
     }
 
+    /// Ticks of its media time a second.
+    pub(crate) const fn rate(&self) -> Rate {
+        self.rate
+    }
+
     /// Which of a record's stamps counts: that of capture where the stream's first had one.
     pub(crate) fn stamp(&mut self, times: &vox_frame::Times) -> Option<Stamp> {
         let captured = *self.captured.get_or_insert_with(|| times.captured.is_some());

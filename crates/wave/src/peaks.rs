@@ -98,7 +98,7 @@ impl Listener for Peaks {
 
     fn gap(&mut self, track: usize, at: u64, frames: u64, reason: GapReason) {
         let track = &mut self.tracks[track];
-        track.frames = track.frames.max(at + frames);
+        track.frames = track.frames.max(at.saturating_add(frames));
         if !reason.is_silence() && track.gaps.len() < MAX_MARKS {
             match track.gaps.last_mut() {
                 Some(last) if last.at + last.frames == at => last.frames += frames,
@@ -157,7 +157,7 @@ impl Track {
     /// Where it is 12 dB above the quietest tenth, and not below -50 dB; what is quiet for less than 300 ms goes on.
     fn loud(&self) -> Vec<Span> {
         let hz = u64::from(self.about.rate.hz());
-        let step = (hz / 50).max(self.bucket);
+        let step = (hz / 50).max(self.bucket).max(self.frames >> 22);
         let levels: Vec<f32> =
             (0..self.frames.div_ceil(step)).map(|n| self.between(n * step, (n + 1) * step).rms()).collect();
         let mut sorted = levels.clone();
