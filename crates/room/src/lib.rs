@@ -11,8 +11,10 @@ mod command;
 mod facts;
 mod hall;
 mod limits;
+mod listener;
 mod munge;
 mod name;
+mod notice;
 mod wire;
 
 pub use command::{
@@ -21,5 +23,7 @@ pub use command::{
 };
 pub use hall::{Config, ConnId, Hall, HallStats, Output, Path};
 pub use limits::Limits;
+pub use listener::{LEVEL_EXTENSION, Listener};
 pub use name::{MAX_NICK, MAX_ROOM, Nick, RoomName};
+pub use notice::Notice;
 pub use wire::{FRAME_MARK, Message, Splitter, Unreadable, frame_header};

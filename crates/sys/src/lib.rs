@@ -4,7 +4,9 @@ mod clock;
 pub mod net;
 pub mod pipe;
 mod priority;
+mod readiness;
 pub mod tcp;
 
 pub use clock::{Clock, monotonic_ns};
 pub use priority::{go_before_others, go_realtime};
+pub use readiness::{Readiness, Ready};

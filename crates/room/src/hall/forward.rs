@@ -8,10 +8,8 @@ use vox_rtp::{ExtensionMap, HeaderExtension, HeaderFacts, Packet, Protocol};
 use super::people::{MemberId, Stream};
 use super::{ConnId, Hall, Path, Timer};
 use crate::command::{StreamFacts, Telling};
+use crate::LEVEL_EXTENSION;
 use crate::munge::Place as Position;
-
-/// The id of the header extension in which packets tell their level (RFC 6464), in every room.
-pub(super) const LEVEL_ID: u8 = 1;
 
 /// After what silence a stream that nobody has announced is at its end, in ns.
 const UNANNOUNCED_END_NS: i64 = 10_000_000_000;
@@ -165,7 +163,7 @@ impl Stream {
         }
         if let Some((profile, bytes)) = packet.extension {
             let mut map = ExtensionMap::default();
-            map.insert(LEVEL_ID, HeaderExtension::AudioLevel);
+            map.insert(LEVEL_EXTENSION, HeaderExtension::AudioLevel);
             if let Some((_, level)) = HeaderFacts::read(&map, profile, bytes).level {
                 self.level = Some(level);
             }

@@ -283,7 +283,11 @@ impl Hall {
 
     pub(super) fn lock(&mut self, conn: ConnId, id: MemberId, name: RoomName, password: String) -> Done {
         self.check_operator(id, &name)?;
-        let ticket = self.ticket(conn, Ticket::Lock(conn, name))?;
+        let ticket = self.ticket(conn, Ticket::Lock(conn, name.clone()))?;
+        // Shut until it is known what opens it: nobody slips in meanwhile.
+        if let Some(room) = self.rooms.get_mut(&name) {
+            room.password.get_or_insert_default();
+        }
         self.outputs.push_back(Output::Protect(ticket, password));
         Ok(())
     }

@@ -1,0 +1,97 @@
+//! The arguments of `vox-roomd`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+use vox_cli::value::Seconds;
+use vox_room::{Config, Limits, RoomName};
+
+/// A server of rooms: people enter, talk and hear each other.
+///
+/// Signalling is lines over TCP (docs/room-protocol.md; `nc localhost 10000` and HELP), voice is RTP over UDP on the
+/// next port, or within the TCP connection. Each participant gets every speaker as a stream of its own, untouched.
+///
+///     vox-roomd
+///     vox-capture talk.wav | vox-encode opus | vox-join localhost/lobby --name lecturer
+///     vox-join localhost/lobby --name tape </dev/null | vox-record takes/
+#[derive(Debug, Parser)]
+#[command(name = "vox-roomd", version, verbatim_doc_comment)]
+pub(crate) struct Args {
+    /// Where to listen: the TCP port of the signalling; UDP is the next port. Port 0 takes any that is free.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:10000")]
+    pub(crate) listen: SocketAddr,
+
+    /// What the server calls itself.
+    #[arg(long, value_name = "NAME", default_value = "localhost")]
+    host: String,
+
+    /// The room that everybody enters first.
+    #[arg(long, value_name = "#ROOM", default_value = "#lobby", value_parser = parse_room)]
+    lobby: RoomName,
+
+    /// No rooms but the lobby.
+    #[arg(long)]
+    no_create: bool,
+
+    /// How often a client is asked whether it is there; it is dropped after a third more of silence.
+    #[arg(long, value_name = "TIME", default_value = "150")]
+    ping: Seconds,
+
+    /// How long the seat of a lost connection is kept for who comes back.
+    #[arg(long, value_name = "TIME", default_value = "15")]
+    seat: Seconds,
+
+    /// How long a private call rings.
+    #[arg(long, value_name = "TIME", default_value = "30")]
+    ring: Seconds,
+
+    /// Connections at a time.
+    #[arg(long, value_name = "NUMBER", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    max_connections: u32,
+
+    /// Rooms at a time.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    max_rooms: u32,
+
+    /// Members of a room.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    max_members: u32,
+
+    /// Connections from one address at a time.
+    #[arg(long, value_name = "NUMBER", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) max_per_address: u32,
+
+    /// Voice within the TCP connection only.
+    #[arg(long)]
+    pub(crate) no_udp: bool,
+
+    /// Tell every line that comes and goes on stderr, as `I/VERB : address port : line`.
+    #[arg(long, short = 'l')]
+    pub(crate) log_protocol: bool,
+
+    /// Write counters as JSON lines to FILE (`-` is stderr), every 10 s and at the end.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stats: Option<PathBuf>,
+}
+
+impl Args {
+    pub(crate) fn config(&self) -> Config {
+        let ping_ns = self.ping.ns();
+        let limits = Limits {
+            connections: self.max_connections as usize,
+            rooms: self.max_rooms as usize,
+            members: self.max_members as usize,
+            ping_ns,
+            silence_ns: ping_ns + ping_ns / 3,
+            seat_ns: self.seat.ns(),
+            ring_ns: self.ring.ns(),
+            ..Limits::default()
+        };
+        Config { lobby: self.lobby.clone(), host: self.host.clone(), limits, may_create: !self.no_create }
+    }
+}
+
+fn parse_room(text: &str) -> Result<RoomName, String> {
+    RoomName::parse(text).ok_or_else(|| "a room's name, such as #lobby".to_owned())
+}

@@ -1,0 +1,96 @@
+//! All connections, and which of them have something to send.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+
+use vox_room::ConnId;
+use vox_sys::Readiness;
+
+use crate::client::Client;
+
+/// Numbers of connections begin here: those below are the server's own descriptors.
+pub(crate) const FIRST_CONNECTION: u64 = 16;
+
+pub(crate) struct Clients {
+    all: BTreeMap<ConnId, Client>,
+    /// Something was put into these since the last flush.
+    touched: BTreeSet<ConnId>,
+    next: u64,
+    each: BTreeMap<IpAddr, u32>,
+    most_each: u32,
+}
+
+impl Clients {
+    pub(crate) const fn new(most_each: u32) -> Self {
+        let next = FIRST_CONNECTION;
+        Self { all: BTreeMap::new(), touched: BTreeSet::new(), next, each: BTreeMap::new(), most_each }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether another connection from there is one too many.
+    pub(crate) fn is_crowded(&self, from: IpAddr) -> bool {
+        self.each.get(&from).is_some_and(|count| *count >= self.most_each)
+    }
+
+    pub(crate) fn add(&mut self, stream: TcpStream, peer: SocketAddr, readiness: &Readiness) -> io::Result<ConnId> {
+        let client = Client::new(stream, peer)?;
+        let conn = ConnId(self.next);
+        readiness.add(client.stream(), conn.0)?;
+        self.next += 1;
+        *self.each.entry(peer.ip()).or_default() += 1;
+        self.all.insert(conn, client);
+        Ok(conn)
+    }
+
+    pub(crate) fn remove(&mut self, conn: ConnId) {
+        let Some(client) = self.all.remove(&conn) else { return };
+        self.touched.remove(&conn);
+        let from = client.peer.ip();
+        if let Some(count) = self.each.get_mut(&from) {
+            *count -= 1;
+            if *count == 0 {
+                self.each.remove(&from);
+            }
+        }
+    }
+
+    pub(crate) fn get(&mut self, conn: ConnId) -> Option<&mut Client> {
+        self.all.get_mut(&conn)
+    }
+
+    pub(crate) fn ids(&self) -> Vec<ConnId> {
+        self.all.keys().copied().collect()
+    }
+
+    /// The client, to be flushed in this turn.
+    pub(crate) fn touch(&mut self, conn: ConnId) -> Option<&mut Client> {
+        let client = self.all.get_mut(&conn)?;
+        self.touched.insert(conn);
+        Some(client)
+    }
+
+    /// Writes what was put in since the last time; gives the connections that have ended.
+    pub(crate) fn flush(&mut self, readiness: &Readiness) -> Vec<ConnId> {
+        let mut ended = Vec::new();
+        for conn in std::mem::take(&mut self.touched) {
+            let Some(client) = self.all.get_mut(&conn) else { continue };
+            // Whoever is to go and does not take his last lines goes without them.
+            if !client.flush() || client.closing {
+                ended.push(conn);
+                continue;
+            }
+            let wants = client.is_pending();
+            if wants != client.wants_write {
+                client.wants_write = wants;
+                if readiness.change(client.stream(), conn.0, wants).is_err() {
+                    ended.push(conn);
+                }
+            }
+        }
+        ended
+    }
+}

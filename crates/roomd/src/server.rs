@@ -1,0 +1,392 @@
+//! The loop around the rooms: what is ready is read, what follows from it is sent.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+use vox_cli::{Failure, StatsFile, note, stop_requested, wait, warn};
+use vox_frame::Stamp;
+use vox_room::{ConnId, Hall, Message, Output, Path};
+use vox_sys::{Clock, Readiness, Ready, monotonic_ns, net, pipe};
+
+use crate::args::Args;
+use crate::client::Turn;
+use crate::clients::{Clients, FIRST_CONNECTION};
+use crate::passwords::{Answer, Passwords, Question};
+
+const ACCEPT: u64 = 0;
+const MEDIA: u64 = 1;
+const BELL: u64 = 2;
+
+/// Datagrams that are read in one turn, so that signalling is never kept waiting.
+const BURST: usize = 128;
+
+/// Connections that are taken in one turn.
+const ACCEPTS: usize = 64;
+
+/// How often counters are written, in ns.
+const STATS_NS: i64 = 10_000_000_000;
+
+pub(crate) struct Server {
+    hall: Hall,
+    readiness: Readiness,
+    listener: TcpListener,
+    udp: Option<UdpSocket>,
+    clients: Clients,
+    passwords: Passwords,
+    clock: Clock,
+    buffer: Vec<u8>,
+    address: SocketAddr,
+    media_port: u16,
+    stats: Option<StatsFile>,
+    log_protocol: bool,
+    send_errors: u64,
+    /// SIGTERM ends at once what SIGINT from a terminal asks about first.
+    terminated: Arc<AtomicBool>,
+    told: bool,
+}
+
+impl Server {
+    pub(crate) fn open(args: &Args) -> Result<Self, Failure> {
+        let failed = |error: std::io::Error| Failure::failed(format_args!("cannot start: {error}"));
+        let cannot = |error| Failure::network(format_args!("cannot listen on {}: {error}", args.listen));
+        let (listener, udp) = listen(args.listen, args.no_udp).map_err(cannot)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let readiness = Readiness::new().map_err(failed)?;
+        let passwords = Passwords::start().map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        readiness.add(&listener, ACCEPT).map_err(failed)?;
+        readiness.add(passwords.bell(), BELL).map_err(failed)?;
+        let mut media_port = 0;
+        if let Some(udp) = &udp {
+            readiness.add(udp, MEDIA).map_err(failed)?;
+            media_port = udp.local_addr().map_err(failed)?.port();
+        }
+        let terminated = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&terminated)).map_err(failed)?;
+        note(format_args!("listening on {address} (TCP){}", voice_of(media_port)));
+        Ok(Self {
+            hall: Hall::new(args.config(), || {
+                // Without numbers that nobody can guess there is no keeping anybody out.
+                getrandom::u64().expect("the system gives random numbers")
+            }),
+            readiness,
+            listener,
+            udp,
+            clients: Clients::new(args.max_per_address),
+            passwords,
+            clock: Clock::own(),
+            buffer: vec![0; 65_536],
+            address,
+            media_port,
+            stats: args.stats.as_deref().map(StatsFile::create).transpose()?,
+            log_protocol: args.log_protocol,
+            send_errors: 0,
+            terminated,
+            told: false,
+        })
+    }
+
+    pub(crate) fn run(&mut self) -> Result<(), Failure> {
+        let mut ready = Vec::new();
+        let mut next_stats = monotonic_ns() + STATS_NS;
+        loop {
+            if stop_requested() && !self.asks_first() {
+                return self.finish();
+            }
+            let timers = self.hall.next_deadline().map(|at| self.clock.mono_ns(at));
+            let deadline = [timers, self.stats.as_ref().map(|_| next_stats)].into_iter().flatten().min();
+            wait(Some(std::os::fd::AsFd::as_fd(&self.readiness)), deadline)?;
+            self.readiness.ready(&mut ready).map_err(|error| Failure::failed(format_args!("cannot wait: {error}")))?;
+            for event in &ready {
+                self.handle(*event);
+            }
+            let now = self.clock.now();
+            self.hall.handle_timeout(now);
+            self.settle(now);
+            if self.stats.is_some() && monotonic_ns() >= next_stats {
+                next_stats = monotonic_ns() + STATS_NS;
+                self.write_stats(false);
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Ready) {
+        let now = self.clock.now();
+        match event.key {
+            ACCEPT => self.accept(now),
+            MEDIA => self.receive(),
+            BELL => {
+                while let Some(answer) = self.passwords.answer() {
+                    self.answered(answer);
+                }
+            }
+            key if key >= FIRST_CONNECTION => {
+                let conn = ConnId(key);
+                if event.writable {
+                    self.clients.touch(conn);
+                }
+                if event.readable {
+                    self.read(now, conn);
+                }
+            }
+            _ => {}
+        }
+        self.settle(now);
+    }
+
+    fn accept(&mut self, now: Stamp) {
+        for _ in 0..ACCEPTS {
+            let (stream, peer) = match self.listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    // Out of descriptors, or somebody who has gone already.
+                    if error.kind() != ErrorKind::ConnectionAborted {
+                        warn(format_args!("cannot take a connection: {error}"));
+                    }
+                    return;
+                }
+            };
+            if self.clients.is_crowded(peer.ip()) {
+                continue;
+            }
+            let media = stream.local_addr().ok().filter(|_| self.udp.is_some());
+            let media = media.map(|local| SocketAddr::new(local.ip(), self.media_port));
+            let Ok(conn) = self.clients.add(stream, peer, &self.readiness) else { continue };
+            if !self.hall.handle_connected(now, conn, media) {
+                self.clients.remove(conn);
+            }
+        }
+    }
+
+    fn read(&mut self, now: Stamp, conn: ConnId) {
+        let Some(client) = self.clients.get(conn) else { return };
+        match client.read(&mut self.buffer) {
+            Turn::Ended => {
+                self.hall.handle_closed(now, conn);
+                self.clients.remove(conn);
+            }
+            // The poller tells of the rest: the others have their turn first.
+            Turn::Read => self.messages(now, conn),
+            Turn::Nothing => {}
+        }
+    }
+
+    fn messages(&mut self, now: Stamp, conn: ConnId) {
+        let Some(client) = self.clients.get(conn) else { return };
+        let peer = client.peer;
+        let mut splitter = std::mem::take(&mut client.splitter);
+        loop {
+            match splitter.next_message() {
+                Ok(None) => break,
+                Ok(Some(Message::Line(line))) => {
+                    if self.log_protocol {
+                        log('I', peer, &String::from_utf8_lossy(line));
+                    }
+                    self.hall.handle_line(now, conn, line);
+                }
+                Ok(Some(Message::TooLong(beginning))) => self.hall.handle_long_line(now, conn, beginning),
+                Ok(Some(Message::Packet(packet))) => {
+                    let mut packet = packet.to_vec();
+                    let (udp, clients, errors) = (self.udp.as_ref(), &mut self.clients, &mut self.send_errors);
+                    self.hall.handle_packet(now, conn, &mut packet, &mut |path, bytes| {
+                        deliver(udp, clients, errors, path, bytes);
+                    });
+                }
+                Err(error) => {
+                    self.hall.handle_closed(now, conn);
+                    if let Some(client) = self.clients.touch(conn) {
+                        client.line(&format!("ERROR: {error}; goodbye"));
+                        client.closing = true;
+                    }
+                    return;
+                }
+            }
+            self.settle_outputs();
+        }
+        if let Some(client) = self.clients.get(conn) {
+            client.splitter = splitter;
+        }
+    }
+
+    fn receive(&mut self) {
+        let Some(udp) = &self.udp else { return };
+        for _ in 0..BURST {
+            match net::receive(udp, &mut self.buffer) {
+                Ok(Some(datagram)) => {
+                    let now = self.clock.now();
+                    let (clients, errors) = (&mut self.clients, &mut self.send_errors);
+                    let bytes = &mut self.buffer[..datagram.length];
+                    self.hall.handle_datagram(now, datagram.from, bytes, &mut |path, bytes| {
+                        deliver(Some(udp), clients, errors, path, bytes);
+                    });
+                }
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    fn answered(&mut self, answer: Answer) {
+        match answer {
+            Answer::Protected(ticket, kept) => self.hall.handle_protected(ticket, kept),
+            Answer::Verified(ticket, right) => self.hall.handle_verified(ticket, right),
+        }
+    }
+
+    /// Does what the rooms ask for, and writes what that gives.
+    fn settle(&mut self, now: Stamp) {
+        loop {
+            self.settle_outputs();
+            let ended = self.clients.flush(&self.readiness);
+            if ended.is_empty() {
+                return;
+            }
+            for conn in ended {
+                self.clients.remove(conn);
+                self.hall.handle_closed(now, conn);
+            }
+        }
+    }
+
+    fn settle_outputs(&mut self) {
+        while let Some(output) = self.hall.poll_output() {
+            match output {
+                Output::Line(conn, line) => {
+                    let Some(client) = self.clients.touch(conn) else { continue };
+                    if self.log_protocol {
+                        log('O', client.peer, &line);
+                    }
+                    if !client.line(&line) {
+                        // It reads too slowly: nobody else waits for it, and its memory is bounded.
+                        client.closing = true;
+                        let _gone = client.stream().shutdown(std::net::Shutdown::Both);
+                    }
+                }
+                Output::Close(conn) => {
+                    if let Some(client) = self.clients.touch(conn) {
+                        client.closing = true;
+                    }
+                }
+                Output::Protect(ticket, password) => {
+                    if let Some(answer) = self.passwords.ask(Question::Protect(ticket, password)) {
+                        self.answered(answer);
+                    }
+                }
+                Output::Verify(ticket, password, kept) => {
+                    if let Some(answer) = self.passwords.ask(Question::Verify(ticket, password, kept)) {
+                        self.answered(answer);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ctrl-C in a terminal tells where the server is and how to end it; whoever sends a signal otherwise means it.
+    fn asks_first(&mut self) -> bool {
+        if self.terminated.load(Ordering::Acquire) || !pipe::is_terminal(std::io::stderr()) {
+            return false;
+        }
+        if !std::mem::replace(&mut self.told, true) {
+            note(format_args!(
+                "{} people on {} (TCP){}; Ctrl-C again ends the server",
+                self.hall.members(),
+                self.address,
+                voice_of(self.media_port)
+            ));
+        }
+        true
+    }
+
+    fn finish(&mut self) -> Result<(), Failure> {
+        note(format_args!("{} is closing", self.address));
+        for conn in self.clients.ids() {
+            if let Some(client) = self.clients.touch(conn) {
+                client.line("TERMINATE: the server is closing; goodbye");
+                client.closing = true;
+            }
+        }
+        for conn in self.clients.flush(&self.readiness) {
+            self.clients.remove(conn);
+        }
+        self.write_stats(true);
+        Ok(())
+    }
+
+    fn write_stats(&mut self, summary: bool) {
+        let stats = *self.hall.stats();
+        let (members, connections, errors) = (self.hall.members(), self.clients.len(), self.send_errors);
+        let Some(file) = &mut self.stats else { return };
+        file.line(&json!({
+            "summary": summary,
+            "members": members,
+            "connections": connections,
+            "lines": stats.lines,
+            "linesMisunderstood": stats.lines_misunderstood,
+            "linesRefused": stats.lines_refused,
+            "packetsReceived": stats.packets_received,
+            "bytesReceived": stats.bytes_received,
+            "packetsSent": stats.packets_sent,
+            "bytesSent": stats.bytes_sent,
+            "packetsForeign": stats.packets_foreign,
+            "packetsMalformed": stats.packets_malformed,
+            "packetsRefused": stats.packets_refused,
+            "packetsUnheard": stats.packets_unheard,
+            "sendErrors": errors,
+        }));
+    }
+}
+
+/// Sends a packet its way. One that cannot be sent is lost, as packets are.
+fn deliver(udp: Option<&UdpSocket>, clients: &mut Clients, errors: &mut u64, path: Path, bytes: &[u8]) {
+    match path {
+        Path::Udp(to) => {
+            if udp.is_some_and(|udp| udp.send_to(bytes, to).is_err()) {
+                *errors += 1;
+            }
+        }
+        Path::Conn(conn) => {
+            if let Some(client) = clients.touch(conn) {
+                client.packet(bytes);
+            }
+        }
+    }
+}
+
+/// The two sockets: UDP on the port after TCP's, as clients of the protocol expect it.
+fn listen(address: SocketAddr, no_udp: bool) -> std::io::Result<(TcpListener, Option<UdpSocket>)> {
+    let mut left = if address.port() == 0 { 32 } else { 1 };
+    loop {
+        left -= 1;
+        let listener = TcpListener::bind(address)?;
+        if no_udp {
+            return Ok((listener, None));
+        }
+        let Some(port) = listener.local_addr()?.port().checked_add(1) else { continue };
+        match net::receiver(SocketAddr::new(address.ip(), port), None, None) {
+            Ok(udp) => return Ok((listener, Some(udp))),
+            Err(error) if left == 0 => return Err(error),
+            // Somebody has the port after the one that was free.
+            Err(_) => {}
+        }
+    }
+}
+
+fn voice_of(port: u16) -> String {
+    if port == 0 { ", voice within it".to_owned() } else { format!(", voice on port {port} (UDP)") }
+}
+
+/// `I/VERB : address port : line`.
+fn log(direction: char, peer: SocketAddr, line: &str) {
+    let end = line.find([':', ' ']).unwrap_or(line.len());
+    // What opens a door is nobody's to read.
+    let secret = ["JOIN", "CREATE", "LOCK", "CONNECT", "SESSION", "VOICE"]
+        .iter()
+        .any(|verb| line.get(..end).is_some_and(|own| own.eq_ignore_ascii_case(verb)));
+    let line = if secret { line.splitn(3, ' ').take(2).collect::<Vec<_>>().join(" ") } else { line.to_owned() };
+    let line: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    let verb: String = line.chars().take(end).collect();
+    note(format_args!("{direction}/{verb:<12} : {} {} : {line}", peer.ip(), peer.port()));
+}
