@@ -6,7 +6,6 @@ use vox_frame::{MediaTime, Rate, Stamp};
 
 use crate::arrival::Level;
 use crate::config::Adaptive;
-use crate::decision::HELD_UP_PERCENT;
 use crate::drift::Drift;
 use crate::needs::Needs;
 use crate::record::Meta;
@@ -72,8 +71,9 @@ impl Follower {
             return false;
         }
         self.packet_ns = self.rate.ns(u64::from(meta.duration));
-        self.level.add(meta.arrived, transit);
         let resynced = self.drift.add(meta.arrived, transit);
+        let rose = self.level.add(meta.arrived, transit, self.drift.ppb());
+        self.needs.shift_down(rose);
         let level = self.level.get().unwrap_or(transit);
         self.note_need(meta, transit.saturating_sub(level));
         self.update(meta.arrived, rule);
@@ -102,7 +102,7 @@ impl Follower {
     /// Whether the next packet is later than nearly all are: something holds it up.
     pub(crate) fn is_held_up(&self, now: Stamp) -> bool {
         let (Some(furthest), Some(level)) = (self.furthest, self.level.get()) else { return false };
-        now.ns().saturating_sub(furthest.saturating_add(level)) > self.usual_ns
+        now.ns().saturating_sub(furthest.saturating_add(level)) > self.usual_ns.max(self.target_ns * 2 / 3)
     }
 
     /// The delay behind the fastest packet that is aimed at, in ns.
@@ -163,7 +163,7 @@ impl Follower {
 
     /// Works out the target.
     pub(crate) fn update_now(&mut self, rule: &Adaptive) {
-        let advice = self.needs.advice(rule.price_ns, if rule.stretch { HELD_UP_PERCENT } else { 0 }, self.packet_ns);
+        let advice = self.needs.advice(rule.price_ns);
         let needed = advice.target_ns + MARGIN_NS;
         let target = if self.learning { needed.max(rule.first_ns) } else { needed };
         self.target_ns = target.max(rule.min_ns).min(rule.max_ns);

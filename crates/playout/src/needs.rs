@@ -20,6 +20,9 @@ const RESCALE: f64 = 1e100;
 /// over each other with much (ITU-T G.107 has a knee too).
 const KNEE_NS: f64 = 50e6;
 
+/// A level that rises by less than this many bins has only seen less lucky packets.
+const LEAST_SHIFT: usize = 10;
+
 /// The share of packets that may come later than what counts as usual.
 const UNUSUAL: f64 = 0.03;
 
@@ -67,17 +70,26 @@ impl Needs {
         }
     }
 
+    /// Counts from a level that is `ns` higher from now on.
+    pub(crate) fn shift_down(&mut self, ns: i64) {
+        let by = usize::try_from(ns / BIN_NS).unwrap_or(0).min(self.used);
+        if by < LEAST_SHIFT {
+            return;
+        }
+        self.bins.rotate_left(by);
+        let below: f64 = self.bins.drain(BINS - by..).sum();
+        self.bins.resize(BINS, 0.0);
+        self.bins[0] += below;
+        self.used = (self.used - by).max(1);
+    }
+
     /// The delay with the least cost, where all packets that come too late cost `price_ns` of delay: the loss of one
-    /// in a hundred is worth a hundredth of it. Beyond what packets of `packet_ns` usually need, a delay bridges
-    /// `stretch_percent` more than its own length, because playing slows down when packets are held up.
-    pub(crate) fn advice(&self, price_ns: i64, stretch_percent: i64, packet_ns: i64) -> Advice {
-        let usual = self.usual_ns();
-        let slack = usual + packet_ns;
+    /// in a hundred is worth a hundredth of it.
+    pub(crate) fn advice(&self, price_ns: i64) -> Advice {
         let whole = self.total.max(LEAST * self.weight);
         let (mut late, mut best) = (0.0, (f64::MAX, 0));
         for (bin, count) in self.bins.iter().enumerate().take(self.used).rev() {
-            let need = (bin as i64 + 1) * BIN_NS;
-            let delay = need.min(slack) + (need - slack).max(0) * 100 / (100 + stretch_percent);
+            let delay = (bin as i64 + 1) * BIN_NS;
             let felt = delay as f64 * (1.0 + delay as f64 / KNEE_NS / 2.0);
             let cost = felt + price_ns as f64 * (late / whole);
             if cost <= best.0 {
@@ -85,7 +97,7 @@ impl Needs {
             }
             late += count;
         }
-        Advice { target_ns: best.1, usual_ns: usual }
+        Advice { target_ns: best.1, usual_ns: self.usual_ns() }
     }
 
     /// What nearly all packets stay within, in ns.
@@ -111,7 +123,7 @@ mod tests {
     fn an_even_network_needs_next_to_nothing() {
         let mut needs = Needs::default();
         (0..3_000).for_each(|n| needs.add(n % 2 * MS));
-        assert_eq!(needs.advice(PRICE, 0, 20 * MS).target_ns, 3 * MS / 2);
+        assert_eq!(needs.advice(PRICE).target_ns, 3 * MS / 2);
     }
 
     #[test]
@@ -121,7 +133,7 @@ mod tests {
             needs.add(if n % 50 == 0 { 80 * MS } else { MS });
         }
         needs.add(400 * MS);
-        let advice = needs.advice(PRICE, 0, 20 * MS);
+        let advice = needs.advice(PRICE);
         assert_eq!(advice.target_ns, 80 * MS + BIN_NS);
         assert!(advice.usual_ns < 2 * MS, "{advice:?}");
     }
@@ -131,7 +143,7 @@ mod tests {
         let mut needs = Needs::default();
         (0..3_000).for_each(|_| needs.add(100 * MS));
         (0..30_000).for_each(|_| needs.add(MS));
-        assert!(needs.advice(PRICE, 0, 20 * MS).target_ns < 2 * MS);
+        assert!(needs.advice(PRICE).target_ns < 2 * MS);
     }
 
     #[test]
@@ -139,6 +151,6 @@ mod tests {
         let mut needs = Needs { weight: RESCALE / 2.0, ..Needs::default() };
         (0..10_000).for_each(|_| needs.add(5 * MS));
         assert!(needs.weight < RESCALE && needs.total.is_finite());
-        assert_eq!(needs.advice(PRICE, 0, 20 * MS).target_ns, 5 * MS + BIN_NS);
+        assert_eq!(needs.advice(PRICE).target_ns, 5 * MS + BIN_NS);
     }
 }

@@ -541,7 +541,7 @@ impl<P> Playout<P> {
         let repaired = conceals && slot > 0 && self.is_repaired(position.media, duration);
         let begins = std::mem::replace(&mut self.after_audio, repaired);
         self.stats.note_gap(self.rate, duration, slot, reason, repaired, begins);
-        let later = if conceals { self.later(position.media) } else { None };
+        let later = if conceals && slot > 0 { self.later(position.media) } else { None };
         Output::Gap(Missing {
             sequence,
             timestamp: position.media,

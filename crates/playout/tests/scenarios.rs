@@ -339,7 +339,7 @@ fn a_half_full_buffer_that_overflows_refuses_until_it_is_down_to_half() {
     assert_eq!(bench.put(8, 22), Insert::Overflow, "three are left, more than half");
     assert_eq!(bench.until(41).len(), 1);
     assert_eq!(bench.put(9, 42), Insert::Accepted);
-    let dropped = Out::Gap(5, 4, GapReason::Overrun, 0, Some(9));
+    let dropped = Out::Gap(5, 4, GapReason::Overrun, 0, None);
     assert_eq!(bench.until(500), [Out::Audio(3, 61), Out::Audio(4, 81), dropped, Out::Audio(9, 101)]);
 }
 

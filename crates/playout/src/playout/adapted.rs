@@ -17,6 +17,9 @@ const CONCEAL_NS: i64 = 200_000_000;
 /// Less drift than this is none, in parts per billion: samples that need no change get none.
 const LEAST_DRIFT_PPB: i64 = 2_000;
 
+/// Concealment is made in multiples of this, in ns: the shortest frame of Opus.
+const CONCEALED_STEP_NS: i64 = 2_500_000;
+
 /// What is left of a lost packet beside the time that was inserted for it is left out below this share.
 const REST_SHARE: i64 = 4;
 
@@ -169,12 +172,12 @@ impl<P> Playout<P> {
         let status = Status { error_ns: late, ..self.status(position, step, desired) };
         let slot = if self.inserted > 0 {
             // Time that was inserted stands for it.
-            let rest = (nominal - late.max(0)).max(0);
+            let rest = whole_steps((nominal - late.max(0)).max(0));
             if rest < nominal / REST_SHARE { 0 } else { rest }
         } else if status.stretch && self.is_repaired(position.media, step) {
             status.span_ns + fit(&status).0
         } else {
-            nominal - self.spared(late, nominal)
+            nominal - whole_steps(self.spared(late, nominal))
         };
         self.inserted = (self.inserted - (nominal - slot)).max(0);
         self.concealing = true;
@@ -254,4 +257,8 @@ impl<P> Playout<P> {
         self.stats.note_audio(self.rate, ticks, slot, position.due.since(meta.arrived), target);
         Output::Audio(Played { meta, payload, due: position.due, slot })
     }
+}
+
+const fn whole_steps(ns: i64) -> i64 {
+    ns / CONCEALED_STEP_NS * CONCEALED_STEP_NS
 }
