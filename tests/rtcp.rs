@@ -1,0 +1,363 @@
+//! Reports both ways, with GStreamer, ffmpeg and each other; both ways over one socket; keys of a telephone.
+
+use std::fs;
+use std::net::UdpSocket;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+use vox_e2e::{Entry, Scratch, Speech, Wav, await_udp, await_until, free_port, need, read_vox, signal, speech, ulaw};
+use vox_frame::{Audio, Channels, Codec, EndReason, Event, Format, MediaTime, Opening, Rate, Record};
+use vox_frame::{SequenceNumber, StreamId, Times};
+
+const LIMIT: Duration = Duration::from_secs(30);
+const PCMU: Speech = Speech::mono(8_000, 16_000);
+
+/// The lines of a statistics file.
+fn lines(scratch: &Scratch, name: &str) -> Vec<Value> {
+    let text = fs::read_to_string(scratch.path(name)).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+fn of_kind<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    lines.iter().filter(|line| line["type"] == kind).collect()
+}
+
+#[test]
+fn gstreamer_reports_to_vox() {
+    need(&["gst-launch-1.0"]);
+    let scratch = Scratch::new("rtcp-from-gst");
+    let (port, own) = (free_port(), free_port());
+    let _receiver = scratch.spawn(&format!(
+        "gst-launch-1.0 -q rtpbin name=r rtp-profile=avpf udpsrc port={port} \
+         caps='application/x-rtp,media=audio,clock-rate=8000,encoding-name=PCMU,payload=0' ! r.recv_rtp_sink_0 \
+         r. ! rtppcmudepay ! mulawdec ! fakesink udpsrc port={} ! r.recv_rtcp_sink_0 \
+         r.send_rtcp_src_0 ! udpsink host=127.0.0.1 port={} sync=false async=false",
+        port + 1,
+        own + 1
+    ));
+    await_udp(port);
+    scratch
+        .run(&format!(
+            "vox-capture tone:440 --rate 8000 --duration 7 | vox-encode pcmu | vox-send 127.0.0.1:{port} \
+             --local 127.0.0.1:{own} --rtcp-interval 0.3 --stats sent.json"
+        ))
+        .succeeded_silently();
+    let lines = lines(&scratch, "sent.json");
+    let reports = of_kind(&lines, "remote-inbound-rtp");
+    let last = reports.last().expect("a report");
+    assert!(last["fractionLost"].as_f64().expect("loss") < 0.05, "{last}");
+    let round_trip = last["roundTripTime"].as_f64().expect("its report answers one of ours");
+    assert!((0.0..0.5).contains(&round_trip), "{last}");
+}
+
+#[test]
+fn vox_reports_to_gstreamer_and_learns_its_clock() {
+    need(&["gst-launch-1.0"]);
+    let scratch = Scratch::new("rtcp-to-gst");
+    let (port, back) = (free_port(), free_port());
+    let receiver = scratch.spawn(&format!(
+        "vox-recv :{port} --rtcp-interval 0.3 --rtcp-to 127.0.0.1:{back} --idle-timeout 2s > heard.vox"
+    ));
+    await_udp(port);
+    scratch
+        .run(&format!(
+            "GST_DEBUG_NO_COLOR=1 GST_DEBUG=rtpsource:6 gst-launch-1.0 -q rtpbin name=r rtp-profile=avpf \
+             audiotestsrc num-buffers=250 samplesperbuffer=160 is-live=true ! audio/x-raw,rate=8000,channels=1 \
+             ! mulawenc ! rtppcmupay ! r.send_rtp_sink_0 r.send_rtp_src_0 ! udpsink host=127.0.0.1 port={port} \
+             r.send_rtcp_src_0 ! udpsink host=127.0.0.1 port={} sync=false async=false \
+             udpsrc port={back} ! r.recv_rtcp_sink_0 2> gst.log",
+            port + 1
+        ))
+        .succeeded();
+    receiver.wait(LIMIT).succeeded();
+    let log = fs::read_to_string(scratch.path("gst.log")).expect("a log");
+    assert!(log.contains("round trip 0000:"), "GStreamer has measured its round trip by our reports");
+    let entries = read_vox(&scratch.path("heard.vox"));
+    let latencies = latencies(&entries);
+    assert!(latencies.len() > 100, "{} records are dated", latencies.len());
+    assert!(latencies.iter().all(|latency| (-0.1..0.5).contains(latency)), "{latencies:?}");
+    let goodbye = |entry: &Entry| matches!(entry, Entry::End(end) if end.reason == EndReason::Bye);
+    assert!(entries.iter().any(goodbye), "it says goodbye");
+}
+
+#[test]
+fn reports_of_ffmpeg_date_its_stream() {
+    need(&["ffmpeg"]);
+    let scratch = Scratch::new("rtcp-from-ffmpeg");
+    let port = free_port();
+    let receiver = scratch.spawn(&format!("vox-recv :{port} --idle-timeout 2s > heard.vox"));
+    await_udp(port);
+    scratch
+        .run(&format!(
+            "ffmpeg -nostdin -v error -re -f lavfi -i sine=440:duration=2 -ar 8000 -ac 1 -c:a pcm_mulaw \
+             -f rtp 'rtp://127.0.0.1:{port}?pkt_size=172' >/dev/null"
+        ))
+        .succeeded();
+    receiver.wait(LIMIT).succeeded();
+    let latencies = latencies(&read_vox(&scratch.path("heard.vox")));
+    assert!(latencies.len() > 50, "{} records are dated", latencies.len());
+    // It begins its clock before it sends, and sends in bursts.
+    assert!(latencies.iter().all(|latency| (-1.0..2.0).contains(latency)), "{latencies:?}");
+}
+
+/// Seconds from capture to arrival of each record that is dated.
+fn latencies(entries: &[Entry]) -> Vec<f64> {
+    let times = entries.iter().filter_map(|entry| match entry {
+        Entry::Audio { times, .. } => Some((times.arrived?, times.captured?)),
+        _ => None,
+    });
+    times.map(|(arrived, captured)| arrived.since(captured) as f64 / 1e9).collect()
+}
+
+/// A network in between: drops every tenth RTP packet, delays RTCP by 30 ms each way. Ends with the test.
+struct Network {
+    running: Arc<AtomicBool>,
+}
+
+impl Network {
+    /// From `port` and the one beside it to `to` and the one beside that.
+    fn new(port: u16, to: u16) -> Self {
+        let running = Arc::new(AtomicBool::new(true));
+        let media = UdpSocket::bind(("127.0.0.1", port)).expect("a port");
+        let control = UdpSocket::bind(("127.0.0.1", port + 1)).expect("a port");
+        for socket in [&media, &control] {
+            socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a socket");
+        }
+        let alive = Arc::clone(&running);
+        thread::spawn(move || {
+            let (mut buffer, mut count) = ([0; 2048], 0);
+            while alive.load(Ordering::Relaxed) {
+                let Ok(length) = media.recv(&mut buffer) else { continue };
+                count += 1;
+                if count % 10 != 0 {
+                    media.send_to(&buffer[..length], ("127.0.0.1", to)).expect("loopback takes it");
+                }
+            }
+        });
+        let alive = Arc::clone(&running);
+        thread::spawn(move || {
+            let (mut buffer, mut sender) = ([0; 2048], None);
+            while alive.load(Ordering::Relaxed) {
+                let Ok((length, from)) = control.recv_from(&mut buffer) else { continue };
+                let back = from.port() == to + 1;
+                let target = if back { sender } else { Some(([127, 0, 0, 1], to + 1).into()) };
+                sender = if back { sender } else { Some(from) };
+                let (control, packet) = (control.try_clone().expect("a socket"), buffer[..length].to_vec());
+                thread::spawn(move || {
+                    thread::sleep(Duration::from_millis(30));
+                    target.map(|target| control.send_to(&packet, target))
+                });
+            }
+        });
+        Self { running }
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.running.store(false, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn loss_and_round_trip_of_the_network_are_reported_and_reach_an_encoder() {
+    let scratch = Scratch::new("rtcp-network");
+    let (port, through) = (free_port(), free_port());
+    let _network = Network::new(through, port);
+    assert!(Command::new("mkfifo").arg(scratch.path("control")).status().expect("mkfifo").success());
+    let receiver = scratch
+        .spawn(&format!("vox-recv :{port} --rtcp-interval 0.3 --stats heard.json --idle-timeout 2s > heard.vox"));
+    await_udp(port);
+    let reader = scratch.spawn("cat control > advice");
+    scratch
+        .run(&format!(
+            "vox-capture tone:440 --rate 8000 --duration 6 | vox-encode pcmu | vox-send 127.0.0.1:{through} \
+             --rtcp-interval 0.3 --stats sent.json --adapt control --adapt-floor 5"
+        ))
+        .succeeded_silently();
+    receiver.wait(LIMIT).succeeded();
+    reader.wait(LIMIT).succeeded();
+    let sent = lines(&scratch, "sent.json");
+    let reports = of_kind(&sent, "remote-inbound-rtp");
+    let last = reports.last().expect("a report");
+    let lost = last["packetsLost"].as_f64().expect("a number");
+    assert!((10.0..=30.0).contains(&lost), "a tenth of 300 packets: {last}");
+    let round_trips: Vec<f64> = reports.iter().filter_map(|report| report["roundTripTime"].as_f64()).collect();
+    let least = round_trips.iter().copied().fold(f64::MAX, f64::min);
+    assert!((0.06..0.12).contains(&least), "{round_trips:?}");
+    let heard = lines(&scratch, "heard.json");
+    let round_trip = of_kind(&heard, "inbound-rtp").last().and_then(|line| line["roundTripTime"].as_f64());
+    assert!(round_trip.is_some_and(|round_trip| round_trip > 0.059), "the receiver learns it too: {round_trip:?}");
+    let advice = fs::read_to_string(scratch.path("advice")).expect("advice");
+    let advised: Vec<u8> =
+        advice.lines().map(|line| line.strip_prefix("loss ").expect("loss").parse().expect("a number")).collect();
+    assert!(advised.iter().any(|percent| (5..=20).contains(percent)), "{advised:?}");
+}
+
+#[test]
+fn reports_share_the_port_where_that_is_agreed() {
+    let scratch = Scratch::new("rtcp-mux");
+    let port = free_port();
+    let receiver =
+        scratch.spawn(&format!("vox-recv :{port} --rtcp-mux --rtcp-interval 0.3 --idle-timeout 2s > heard.vox"));
+    await_udp(port);
+    scratch
+        .run(&format!(
+            "vox-capture tone:440 --rate 8000 --duration 3 | vox-encode pcmu | vox-send 127.0.0.1:{port} --rtcp-mux \
+             --rtcp-interval 0.3 --stats sent.json"
+        ))
+        .succeeded_silently();
+    receiver.wait(LIMIT).succeeded();
+    let lines = lines(&scratch, "sent.json");
+    assert!(!of_kind(&lines, "remote-inbound-rtp").is_empty(), "{lines:?}");
+}
+
+#[test]
+fn a_sender_that_is_interrupted_says_goodbye() {
+    let scratch = Scratch::new("rtcp-bye");
+    let port = free_port();
+    let receiver = scratch.spawn(&format!("vox-recv :{port} --stats heard.json --idle-timeout 3s > heard.vox"));
+    await_udp(port);
+    let sender = scratch.spawn(&format!(
+        "vox-capture tone:440 --rate 8000 | vox-encode pcmu | vox-send 127.0.0.1:{port} --stats sent.json"
+    ));
+    let heard = || fs::metadata(scratch.path("heard.vox")).is_ok_and(|meta| meta.len() > 10_000);
+    assert!(await_until(LIMIT, heard), "the call is on");
+    signal(sender.pid_of("vox-send"), Signal::INT);
+    sender.wait(LIMIT);
+    receiver.wait(LIMIT).succeeded();
+    let entries = read_vox(&scratch.path("heard.vox"));
+    let goodbye = |entry: &Entry| matches!(entry, Entry::End(end) if end.reason == EndReason::Bye);
+    assert!(entries.iter().any(goodbye), "{:?}", entries.last());
+}
+
+#[test]
+fn a_call_goes_both_ways_over_one_socket() {
+    let scratch = Scratch::new("duplex");
+    let said = speech(&scratch, "said.wav", PCMU);
+    let (here, there) = (free_port(), free_port());
+    let call = |own: u16, other: u16, name: &str| {
+        format!(
+            "vox-capture said.wav | vox-encode pcmu | vox-send --duplex 127.0.0.1:{other} --local 127.0.0.1:{own} \
+             --max-age off > {name}"
+        )
+    };
+    let first = scratch.spawn(&call(here, there, "first.vox"));
+    let second = scratch.spawn(&call(there, here, "second.vox"));
+    first.wait(LIMIT).succeeded();
+    second.wait(LIMIT).succeeded();
+    let whole = said.through(ulaw).samples;
+    for name in ["first.vox", "second.vox"] {
+        scratch.run(&format!("vox-decode < {name} | vox-play {name}.wav")).succeeded();
+        let heard = Wav::read(&scratch.path(&format!("{name}.wav"))).samples;
+        // Who began first may have spoken to nobody for a moment, but what was heard is what was said, to its end.
+        assert!(heard.len() >= whole.len() / 2 && whole.ends_with(&heard), "{} of {}", heard.len(), whole.len());
+    }
+}
+
+#[test]
+fn a_key_that_is_pressed_is_heard_as_an_event() {
+    let scratch = Scratch::new("keys");
+    let port = free_port();
+    fs::write(scratch.path("keys.vox"), stream_with_key("7")).expect("a stream");
+    let receiver =
+        scratch.spawn(&format!("vox-recv :{port} --map 101=telephone-event/8000 --idle-timeout 2s > heard.vox"));
+    await_udp(port);
+    scratch.run(&format!("vox-send 127.0.0.1:{port} < keys.vox")).succeeded_silently();
+    receiver.wait(LIMIT).succeeded();
+    let entries = read_vox(&scratch.path("heard.vox"));
+    let events: Vec<&Event> =
+        entries.iter().filter_map(|entry| if let Entry::Event(event) = entry { Some(event) } else { None }).collect();
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!((events[0].event.as_str(), &events[0].details["key"]), ("telephone-event", &Value::from("7")));
+    assert_eq!(events[0].details["duration_ms"], 100);
+    let formats = entries.iter().filter(|entry| matches!(entry, Entry::Format(..))).count();
+    assert_eq!(formats, 1, "the key is no change of codec");
+}
+
+/// 1 s of PCMU in which a key is pressed for 100 ms.
+fn stream_with_key(key: &str) -> Vec<u8> {
+    let id = StreamId(1);
+    let mut bytes = Vec::new();
+    Opening::new(0, [0; 16]).write(&mut bytes);
+    Record::Format(id, Format::new(Codec::Pcmu, Rate::HZ_8000, Channels::MONO, 160)).write(&mut bytes);
+    for number in 0..50u64 {
+        if number == 10 {
+            let mut details = serde_json::Map::new();
+            details.insert("key".to_owned(), key.into());
+            details.insert("duration_ms".to_owned(), 100.into());
+            let (timestamp, times) = (MediaTime(number * 160), Times::default());
+            Record::Event(Event { id, timestamp, times, event: "telephone-event".to_owned(), details })
+                .write(&mut bytes);
+        }
+        Record::Audio(Audio {
+            id,
+            sequence: SequenceNumber(number),
+            timestamp: MediaTime(number * 160),
+            duration: 160,
+            marker: false,
+            recovered: false,
+            padding: false,
+            times: Times::default(),
+            slot: None,
+            extensions: &[],
+            payload: &[0x55; 160],
+        })
+        .write(&mut bytes);
+    }
+    let end = vox_frame::End { id, timestamp: MediaTime(8_000), times: Times::default(), reason: EndReason::Complete };
+    Record::End(end).write(&mut bytes);
+    bytes
+}
+
+#[test]
+fn a_relay_keeps_numbers_times_markers_and_sizes() {
+    let scratch = Scratch::new("relay");
+    let (first, second) = (free_port(), free_port());
+    let receiver = scratch.spawn(&format!("vox-recv :{second} --idle-timeout 2s --no-rtcp > second.vox"));
+    await_udp(second);
+    let relay = scratch.spawn(&format!(
+        "vox-recv :{first} --map 101=telephone-event/8000 --idle-timeout 2s --no-rtcp | tee first.vox \
+         | vox-send 127.0.0.1:{second} --no-rtcp"
+    ));
+    await_udp(first);
+    fs::write(scratch.path("keys.vox"), stream_with_key("#")).expect("a stream");
+    scratch.run(&format!("vox-send 127.0.0.1:{first} --no-rtcp < keys.vox")).succeeded_silently();
+    relay.wait(LIMIT).succeeded();
+    receiver.wait(LIMIT);
+    let of = |name: &str| -> Vec<_> {
+        let entries = read_vox(&scratch.path(name)).into_iter();
+        let audio = entries.filter_map(|entry| match entry {
+            Entry::Audio { sequence, timestamp, payload, .. } => Some((sequence.rtp(), timestamp as u32, payload)),
+            _ => None,
+        });
+        audio.collect()
+    };
+    let (before, after) = (of("first.vox"), of("second.vox"));
+    assert_eq!(before.len(), 50);
+    assert_eq!(before, after);
+}
+
+#[test]
+fn a_broken_destination_does_not_hold_up_the_others() {
+    let scratch = Scratch::new("refused");
+    let (nobody, port) = (free_port(), free_port());
+    let receiver = scratch.spawn(&format!("vox-recv :{port} --idle-timeout 1s > heard.vox"));
+    await_udp(port);
+    let began = Instant::now();
+    scratch
+        .run(&format!(
+            "vox-capture tone:440 --rate 8000 --duration 1 | vox-encode pcmu \
+             | vox-send 127.0.0.1:{nobody} 127.0.0.1:{port}"
+        ))
+        .succeeded();
+    assert!(began.elapsed() < LIMIT);
+    receiver.wait(LIMIT).succeeded();
+    let audio = |entry: &&Entry| matches!(entry, Entry::Audio { .. });
+    assert_eq!(read_vox(&scratch.path("heard.vox")).iter().filter(audio).count(), 50);
+}
