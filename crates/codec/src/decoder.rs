@@ -7,7 +7,7 @@ use crate::conceal::Concealer;
 use crate::dred::Dred;
 use crate::g711::Law;
 use crate::options::{Concealment, DEEP, DecoderOptions};
-use crate::opus::{Decoder as OpusDecoder, packet_frames};
+use crate::opus::{Decoder as OpusDecoder, carries_copy, packet_frames};
 use crate::repeat::Repeater;
 use crate::slots::Slots;
 use crate::{Error, linear};
@@ -265,7 +265,8 @@ impl StreamDecoder {
             return 0;
         };
         let copied = packet_frames(later.payload);
-        if later.ahead as usize == frames && copied <= frames { copied } else { 0 }
+        let behind = later.ahead as usize == frames && copied <= frames;
+        if behind && carries_copy(later.payload) { copied } else { 0 }
     }
 
     fn decode_copy(&mut self, gap: &Gap<'_>, frames: usize, out: &mut Vec<f32>) -> bool {

@@ -125,6 +125,13 @@ pub(crate) fn packet_frames(packet: &[u8]) -> usize {
     usize::try_from(frames).unwrap_or(0)
 }
 
+/// Whether the packet carries a copy of the one before it.
+pub(crate) fn carries_copy(packet: &[u8]) -> bool {
+    let Ok(length) = i32::try_from(packet.len()) else { return false };
+    // SAFETY: the pointer is good for `length` bytes, at least one.
+    length > 0 && unsafe { opusic_sys::opus_packet_has_lbrr(packet.as_ptr(), length) } > 0
+}
+
 /// A decoder at 48 kHz.
 pub(crate) struct Decoder {
     state: NonNull<opusic_sys::OpusDecoder>,

@@ -1,5 +1,7 @@
 //! What a person may ask for.
 
+use std::path::PathBuf;
+
 use clap::{ArgAction, Parser, ValueEnum};
 use vox_cli::value::RateHz;
 use vox_codec::{DecoderOptions, Plc};
@@ -50,6 +52,10 @@ pub(crate) struct Args {
     /// speech too (LACE), from 7 on more (NoLACE): audible without loss, and at low bit rates above all.
     #[arg(long, value_name = "N", alias = "complexity", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=10))]
     pub(crate) quality: u8,
+
+    /// Write what was concealed, recovered, repeated and left out to FILE, as a line of JSON (- is stderr).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stats: Option<PathBuf>,
 
     /// A stream that breaks off without an End is an error (3).
     #[arg(long)]

@@ -1,5 +1,6 @@
 //! One stream from its payloads to records of PCM.
 
+use serde::Serialize;
 use vox_cli::{Failure, Output, stop_requested};
 use vox_codec::{DecoderOptions, StreamDecoder, pieces};
 use vox_frame::{Audio, End, Format, Gap, GapReason, MediaTime, Rate, SequenceNumber, StreamId, Times};
@@ -28,12 +29,39 @@ pub(crate) struct Lane {
     samples: Vec<f32>,
 }
 
-/// What the decoders before this one counted.
+/// What the decoders before this one did.
 #[derive(Debug, Clone, Copy, Default)]
 struct Before {
-    damaged: u64,
+    tally: Tally,
     /// Ticks by which gaps that were kept are longer than their media time.
     lengthened: i64,
+}
+
+/// What was done, in the names of W3C webrtc-stats where they exist. Samples are frames of the decoder.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Tally {
+    /// Frames of gaps that were made up.
+    pub(crate) concealed_samples: u64,
+    /// Frames of gaps that came out of later packets.
+    pub(crate) recovered_samples: u64,
+    /// Frames repeated, so that records fill longer slots.
+    pub(crate) inserted_samples_for_deceleration: u64,
+    /// Frames left out, so that records fit shorter slots.
+    pub(crate) removed_samples_for_acceleration: u64,
+    /// Packets that were damaged.
+    pub(crate) damaged_packets: u64,
+}
+
+impl Tally {
+    /// Adds what another stream's decoder did.
+    pub(crate) const fn add(&mut self, other: &Self) {
+        self.concealed_samples += other.concealed_samples;
+        self.recovered_samples += other.recovered_samples;
+        self.inserted_samples_for_deceleration += other.inserted_samples_for_deceleration;
+        self.removed_samples_for_acceleration += other.removed_samples_for_acceleration;
+        self.damaged_packets += other.damaged_packets;
+    }
 }
 
 impl Lane {
@@ -65,9 +93,18 @@ impl Lane {
         self.outlet.format(&self.input)
     }
 
-    /// Packets that were damaged.
-    pub(crate) const fn damaged(&self) -> u64 {
-        self.before.damaged + self.decoder.damaged()
+    /// What was done so far.
+    pub(crate) fn tally(&self) -> Tally {
+        let fitted = self.decoder.fitted();
+        let mut tally = self.before.tally;
+        tally.add(&Tally {
+            concealed_samples: self.decoder.concealed(),
+            recovered_samples: self.decoder.recovered(),
+            inserted_samples_for_deceleration: fitted.inserted,
+            removed_samples_for_acceleration: fitted.removed,
+            damaged_packets: self.decoder.damaged(),
+        });
+        tally
     }
 
     /// Decodes a record of audio.
@@ -150,7 +187,7 @@ impl Lane {
             return self.fill(&lost, output);
         }
         self.flush(output)?;
-        self.before = Before { damaged: self.damaged(), lengthened: 0 };
+        self.before = Before { tally: self.tally(), lengthened: 0 };
         if let Ok(decoder) = StreamDecoder::new(&self.input, self.options) {
             self.decoder = decoder;
         }

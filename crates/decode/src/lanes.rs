@@ -7,7 +7,7 @@ use vox_codec::{DecoderOptions, Plc, StreamDecoder};
 use vox_frame::{End, Format, Raw, Record, StreamId};
 
 use crate::args::Args;
-use crate::lane::Lane;
+use crate::lane::{Lane, Tally};
 use crate::outlet::Wanted;
 
 /// All streams.
@@ -18,7 +18,7 @@ pub(crate) struct Lanes {
     streams: Streams,
     /// The streams that are decoded; others pass untouched.
     lanes: BTreeMap<StreamId, Lane>,
-    damaged: u64,
+    tally: Tally,
 }
 
 impl Lanes {
@@ -29,7 +29,7 @@ impl Lanes {
             options: args.options(),
             streams: Streams::new(),
             lanes: BTreeMap::new(),
-            damaged: 0,
+            tally: Tally::default(),
         }
     }
 
@@ -70,9 +70,14 @@ impl Lanes {
         Ok(())
     }
 
+    /// What was done to streams that are over.
+    pub(crate) const fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
     /// Says how much was damaged.
     pub(crate) fn tell(&self) {
-        match self.damaged {
+        match self.tally.damaged_packets {
             0 => {}
             1 => warn("1 damaged packet was concealed"),
             many => warn(format_args!("{many} damaged packets were concealed")),
@@ -101,7 +106,7 @@ impl Lanes {
 
     fn close(&mut self, id: StreamId) {
         if let Some(lane) = self.lanes.remove(&id) {
-            self.damaged += lane.damaged();
+            self.tally.add(&lane.tally());
         }
     }
 }

@@ -7,7 +7,7 @@ mod outlet;
 
 use std::process::ExitCode;
 
-use vox_cli::{Failure, Input, Next, Output};
+use vox_cli::{Failure, Input, Next, Output, StatsFile};
 
 use crate::args::Args;
 use crate::lanes::Lanes;
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
 
 fn decode(args: &Args) -> Result<(), Failure> {
     let mut input = Input::stdin()?;
+    let mut stats = args.stats.as_deref().map(StatsFile::create).transpose()?;
     let opening = input.open()?;
     let mut output = Output::stdout(opening, args.batch)?;
     let mut lanes = Lanes::new(args);
@@ -35,5 +36,8 @@ fn decode(args: &Args) -> Result<(), Failure> {
     lanes.finish(&mut output)?;
     output.end_open(&ended.reason())?;
     lanes.tell();
+    if let Some(stats) = &mut stats {
+        stats.line(lanes.tally());
+    }
     input.verdict(ended, args.strict)
 }
