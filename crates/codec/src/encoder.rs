@@ -88,6 +88,15 @@ impl OpusStreamEncoder {
         })
     }
 
+    /// Expects that loss from now on, in percent: more of it puts more bits into redundancy.
+    ///
+    /// # Errors
+    /// Where libopus refuses it.
+    pub fn set_loss(&mut self, percent: u8) -> Result<(), Error> {
+        let percent = percent.min(100);
+        self.encoder.set_packet_loss_perc(percent).map_err(|error| Error::Opus(error.to_string()))
+    }
+
     /// The rate at which it encodes: as asked for, else the input's, or 48 kHz where Opus does not take that.
     pub const fn rate(&self) -> Rate {
         self.rate

@@ -1,6 +1,7 @@
 //! Encodes the PCM streams of a pipe.
 
 mod args;
+mod control;
 mod opus;
 mod samples;
 mod shaped;
@@ -17,7 +18,7 @@ use vox_sys::Clock;
 
 fn main() -> ExitCode {
     vox_cli::run(|args: Args| match args.codec {
-        Codec::Opus(opus) => encode(&opus.common, OpusStage::new(&opus)),
+        Codec::Opus(opus) => encode(&opus.common, OpusStage::new(&opus)?),
         Codec::Pcmu(pcm) => encode(&pcm.common, SampleStage::pcmu(&pcm)),
         Codec::Pcma(pcm) => encode(&pcm.common, SampleStage::pcma(&pcm)),
         Codec::L16(pcm) => encode(&pcm.common, SampleStage::l16(&pcm)),

@@ -12,6 +12,7 @@ use vox_frame::{
 use vox_sys::Clock;
 
 use crate::args::Opus;
+use crate::control::Control;
 use crate::{Stage, stale};
 
 /// The most streams that are encoded at a time; one more is an error.
@@ -21,6 +22,7 @@ pub(crate) struct OpusStage<'a> {
     args: &'a Opus,
     max_age: MaxAge,
     streams: BTreeMap<StreamId, Stream>,
+    control: Option<Control>,
     pcm: Vec<f32>,
 }
 
@@ -32,6 +34,8 @@ struct Stream {
     numbering: Numbering,
     /// Media time that the input has come to, in its ticks.
     reached: MediaTime,
+    /// The loss that the encoder was told of while it ran.
+    loss: Option<u8>,
 }
 
 /// The numbers of the packets that go out.
@@ -42,8 +46,9 @@ struct Numbering {
 }
 
 impl<'a> OpusStage<'a> {
-    pub(crate) fn new(args: &'a Opus) -> Self {
-        Self { args, max_age: args.common.max_age, streams: BTreeMap::new(), pcm: Vec::new() }
+    pub(crate) fn new(args: &'a Opus) -> Result<Self, Failure> {
+        let control = args.control.as_deref().map(Control::open).transpose()?;
+        Ok(Self { args, max_age: args.common.max_age, streams: BTreeMap::new(), control, pcm: Vec::new() })
     }
 
     fn open(&mut self, id: StreamId, format: &Format, output: &mut Output) -> Result<(), Failure> {
@@ -67,6 +72,7 @@ impl<'a> OpusStage<'a> {
             channels: format.channels,
             numbering: Numbering { id, next: SequenceNumber(0), marker: true },
             reached: MediaTime(0),
+            loss: None,
         };
         self.streams.insert(id, stream);
         Ok(())
@@ -92,6 +98,17 @@ impl<'a> OpusStage<'a> {
 }
 
 impl Stream {
+    /// Tells the encoder what the far end loses, where that has changed.
+    fn expect_loss(&mut self, loss: Option<u8>) -> Result<(), Failure> {
+        match loss {
+            Some(percent) if self.loss != loss => {
+                self.loss = loss;
+                self.encoder.set_loss(percent).map_err(Failure::failed)
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn audio(&mut self, audio: &Audio<'_>, pcm: &mut Vec<f32>, output: &mut Output) -> Result<(), Failure> {
         pcm.clear();
         if self.float {
@@ -189,7 +206,10 @@ impl Stage for OpusStage<'_> {
             Record::Audio(audio) => match self.streams.get_mut(&audio.id) {
                 Some(stream) => match stale::gap_for(&audio, stream.live, self.max_age, clock) {
                     Some(gap) => stream.gap(&gap, output),
-                    None => stream.audio(&audio, &mut self.pcm, output),
+                    None => {
+                        stream.expect_loss(self.control.as_ref().and_then(Control::loss))?;
+                        stream.audio(&audio, &mut self.pcm, output)
+                    }
                 },
                 None => output.raw(raw),
             },
