@@ -13,6 +13,9 @@ use crate::StreamFacts;
 /// How long packets of an ended stream may still be under way, in ns.
 const TAIL_NS: i64 = 300_000_000;
 
+/// How long after our own connection is there again a stream is waited for, in ns, that was heard before.
+const RETURN_NS: i64 = 10_000_000_000;
+
 /// Packets that are kept for a stream whose announcement is still under way.
 const MAX_HELD: usize = 64;
 
@@ -41,6 +44,8 @@ struct Heard {
     next: Option<(SequenceNumber, MediaTime)>,
     /// The connection was lost since the last packet: what is missing is lost.
     resumed: bool,
+    /// The farewell is only what comes of it when the stream does not come back.
+    missed: bool,
     /// It has ended: the RTP timestamp of its end, why, and until when packets are waited for.
     farewell: Option<(Option<u32>, EndReason, Stamp)>,
 }
@@ -82,8 +87,11 @@ impl Listener {
         if let Some(known) = self.streams.get_mut(&ssrc)
             && known.facts == facts
             && known.nick == nick
-            && known.farewell.is_none()
+            && (known.missed || known.farewell.is_none())
         {
+            if std::mem::take(&mut known.missed) {
+                known.farewell = None;
+            }
             return Ok(());
         }
         if self.streams.len() >= MAX_STREAMS && !self.streams.contains_key(&ssrc) {
@@ -103,6 +111,7 @@ impl Listener {
             timestamp: TimestampUnwrapper::default(),
             next: None,
             resumed: false,
+            missed: false,
             farewell: None,
         };
         self.streams.insert(ssrc, heard);
@@ -116,6 +125,7 @@ impl Listener {
     /// A stream has ended at that RTP timestamp; packets of it may still be under way.
     pub fn handle_farewell(&mut self, now: Stamp, ssrc: u32, rtp: Option<u32>, reason: &str) {
         if let Some(heard) = self.streams.get_mut(&ssrc) {
+            heard.missed = false;
             let reason = match reason {
                 "complete" => EndReason::Complete,
                 "stopped" => EndReason::Stopped,
@@ -124,6 +134,15 @@ impl Listener {
                 other => EndReason::Other(other.to_owned()),
             };
             heard.farewell = Some((rtp, reason, now.plus(TAIL_NS)));
+        }
+    }
+
+    /// Our own connection was lost and is there again. Streams that go on are announced again; the others end.
+    pub fn handle_reconnected(&mut self, now: Stamp) {
+        self.handle_back(None);
+        for heard in self.streams.values_mut().filter(|heard| heard.farewell.is_none()) {
+            heard.missed = true;
+            heard.farewell = Some((None, EndReason::Timeout, now.plus(RETURN_NS)));
         }
     }
 
@@ -177,9 +196,8 @@ impl Listener {
         now: Stamp,
         out: &mut impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let is_over = |heard: &Heard| {
-            heard.is_complete() || heard.farewell.as_ref().is_some_and(|(.., until)| now >= *until)
-        };
+        let is_over =
+            |heard: &Heard| heard.is_complete() || heard.farewell.as_ref().is_some_and(|(.., until)| now >= *until);
         let over: Vec<u32> = self.streams.iter().filter(|(_, heard)| is_over(heard)).map(|(ssrc, _)| *ssrc).collect();
         over.into_iter().try_for_each(|ssrc| self.end(ssrc, out))
     }

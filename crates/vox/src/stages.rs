@@ -14,11 +14,14 @@ pub(crate) const STAGES: &[(&str, &str)] = &[
     ("record", "records streams, a file each or all in one, on one time line"),
     ("wave", "draws a recording: terminal, PNG, SVG, or a page that edits it"),
     ("edit", "applies a list of edits: cut, keep, insert, gain, fade, speed, pitch"),
+    ("score", "says what became of a recording: delay, drift, what is missing, noise"),
     ("inspect", "shows what passes through and changes nothing"),
     ("meter", "shows levels, loudness, losses and delays of what passes through"),
     ("mix", "mixes streams to one, aligned by time, all or all but one"),
     ("tee", "copies a stream into files, FIFOs and commands that cannot stall it"),
     ("replay", "plays a kept stream again, paced by its stamps"),
+    ("roomd", "a server of rooms: people enter, talk and hear each other"),
+    ("join", "enters a room: stdin goes out, stdout carries what is said there"),
     ("impair", "a simulated network in the pipe, the same for the same seed"),
 ];
 

@@ -7,8 +7,8 @@ use vox_rtp::{ExtensionMap, HeaderExtension, HeaderFacts, Packet, Protocol};
 
 use super::people::{MemberId, Stream};
 use super::{ConnId, Hall, Path, Timer};
-use crate::command::{StreamFacts, Telling};
 use crate::LEVEL_EXTENSION;
+use crate::command::{StreamFacts, Telling};
 use crate::munge::Place as Position;
 
 /// After what silence a stream that nobody has announced is at its end, in ns.

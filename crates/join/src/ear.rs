@@ -1,0 +1,299 @@
+//! What the room sends: packets and facts become records on stdout.
+
+use std::io::{ErrorKind, Read};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use vox_cli::{Exit, Failure, Output, note, stop_requested, wait_any, warn};
+use vox_frame::{EndReason, Event, MediaTime, Record, StreamId, Times};
+use vox_room::{Listener, Message, Notice};
+use vox_sys::{Clock, monotonic_ns, net};
+
+use crate::args::Args;
+use crate::link::Link;
+use crate::session::{Refusal, Session, enter};
+
+/// How often the key of the media is sent again, in ns: keeps a NAT open, and finds the way back after it has changed.
+const KEEP_OPEN_NS: i64 = 10_000_000_000;
+
+/// How often bytes that wait for a slow connection are tried again, in ns.
+const RETRY_NS: i64 = 10_000_000;
+
+/// The pause before the first try to come back, in ns; each further one is twice as long.
+const FIRST_PAUSE_NS: i64 = 100_000_000;
+
+/// The longest pause between tries, in ns.
+const LONGEST_PAUSE_NS: i64 = 2_000_000_000;
+
+/// Datagrams that are read before what they gave is written.
+const BURST: usize = 64;
+
+pub(crate) struct Ear<'a> {
+    pub(crate) args: &'a Args,
+    pub(crate) password: Option<String>,
+    pub(crate) link: Link,
+    pub(crate) clock: Clock,
+    pub(crate) listener: Listener,
+    /// None where nobody reads stdout.
+    pub(crate) output: Option<Output>,
+    /// Readable, at its end, when it is time to leave.
+    pub(crate) leave: UnixStream,
+    pub(crate) packets: u64,
+    pub(crate) reconnects: u32,
+    /// Whether the end of the reader is the end of it all: nothing is being sent.
+    pub(crate) listens_only: bool,
+}
+
+/// Why a turn with a connection is over.
+enum Over {
+    /// We leave, for that reason.
+    Leave(EndReason),
+    /// The connection is lost.
+    Lost(String),
+    /// The server wants us no longer.
+    Gone(Failure),
+}
+
+impl Ear<'_> {
+    /// Hears until it is time to leave or the connection is gone for good.
+    pub(crate) fn run(&mut self, session: Session) -> Result<(), Failure> {
+        let mut session = session;
+        loop {
+            let token = session.token.clone();
+            match self.hear(session)? {
+                Over::Leave(reason) => return self.finish(&reason),
+                Over::Gone(failure) => {
+                    self.link.give_up();
+                    self.finish(&EndReason::Bye)?;
+                    return Err(failure);
+                }
+                Over::Lost(why) => {
+                    self.link.down();
+                    match self.come_back(&why, token.as_deref()) {
+                        Ok(again) => session = again,
+                        Err(failure) => {
+                            self.link.give_up();
+                            let reason =
+                                if failure.message.is_empty() { EndReason::Stopped } else { EndReason::Timeout };
+                            self.finish(&reason)?;
+                            return Err(failure);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tries to come back, as long as was asked for.
+    fn come_back(&mut self, why: &str, token: Option<&str>) -> Result<Session, Failure> {
+        let Some(patience) = self.args.reconnect else {
+            return Err(Failure::network(format_args!("{why} (--reconnect comes back)")));
+        };
+        warn(format_args!("{why}; coming back"));
+        let give_up = monotonic_ns().saturating_add(patience.ns());
+        let mut pause = FIRST_PAUSE_NS;
+        loop {
+            let again = monotonic_ns() + pause;
+            pause = (pause * 2).min(LONGEST_PAUSE_NS);
+            while monotonic_ns() < again {
+                if stop_requested() || self.is_told_to_leave() {
+                    return Err(Failure::quiet(Exit::Done));
+                }
+                vox_cli::wait(Some(self.leave.as_fd()), Some(again))?;
+            }
+            match enter(self.args, self.password.as_deref(), token) {
+                Ok(session) => {
+                    self.reconnects += 1;
+                    note("the connection is there again");
+                    self.listener.handle_reconnected(self.clock.now());
+                    return Ok(session);
+                }
+                Err(Refusal::Lost(why)) if monotonic_ns() >= give_up => return Err(Failure::network(why)),
+                // Our own name may be held by the connection that is not quite dead yet.
+                Err(Refusal::Final(failure)) if failure.exit != Exit::Denied || monotonic_ns() >= give_up => {
+                    return Err(failure);
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn is_told_to_leave(&self) -> bool {
+        let mut byte = [0];
+        matches!((&self.leave).read(&mut byte), Ok(0))
+    }
+
+    fn hear(&mut self, mut session: Session) -> Result<Over, Failure> {
+        let socket = session.media.as_ref().map(|media| std::sync::Arc::clone(&media.socket));
+        let writer = session.tcp.try_clone();
+        let writer = writer.map_err(|error| Failure::failed(format_args!("cannot share the connection: {error}")))?;
+        self.link.up(writer, socket);
+        if self.link.is_muted() {
+            self.link.line("MUTE");
+        }
+        if self.args.recording {
+            self.link.line(&format!("RECORD {}: on", self.args.room.room));
+        }
+        for notice in std::mem::take(&mut session.early) {
+            if let Some(over) = self.notice(notice)? {
+                return Ok(over);
+            }
+        }
+        let mut buffer = vec![0; 65_536];
+        let mut keep_open = monotonic_ns() + KEEP_OPEN_NS;
+        loop {
+            if let Some(over) = self.messages(&mut session)? {
+                return Ok(over);
+            }
+            self.flush()?;
+            if stop_requested() {
+                return Ok(Over::Leave(EndReason::Stopped));
+            }
+            let retry = self.link.flush().then(|| monotonic_ns() + RETRY_NS);
+            let listener = self.listener.next_deadline().map(|at| self.clock.mono_ns(at));
+            let deadline = [retry, listener, Some(keep_open)].into_iter().flatten().min();
+            let mut fds = vec![session.tcp.as_fd(), self.leave.as_fd()];
+            fds.extend(session.media.as_ref().map(|media| media.socket.as_fd()));
+            wait_any(&fds, deadline)?;
+            if self.is_told_to_leave() {
+                return Ok(Over::Leave(EndReason::Complete));
+            }
+            self.receive(&session, &mut buffer)?;
+            match session.tcp.read(&mut buffer) {
+                Ok(0) => return Ok(Over::Lost("the server hung up".to_owned())),
+                Ok(length) => session.splitter.push(&buffer[..length]),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(error) => return Ok(Over::Lost(format!("the connection broke: {error}"))),
+            }
+            let Self { listener, output, clock, .. } = self;
+            listener.handle_timeout(clock.now(), &mut |record| write(output, &record))?;
+            if monotonic_ns() >= keep_open {
+                keep_open = monotonic_ns() + KEEP_OPEN_NS;
+                if let Some(media) = &session.media {
+                    // What is not sent now is sent the next time.
+                    let _unsent = media.socket.send(&media.key);
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self, session: &Session, buffer: &mut [u8]) -> Result<(), Failure> {
+        let Some(media) = &session.media else { return Ok(()) };
+        for _ in 0..BURST {
+            // A refused packet of ours is told here; the signalling knows whether the server is gone.
+            let Ok(Some(datagram)) = net::receive(&media.socket, buffer) else { return Ok(()) };
+            let bytes = &buffer[..datagram.length];
+            if bytes.starts_with(b"TALKSESSION") || bytes.starts_with(b"SESSIONERROR") {
+                continue;
+            }
+            let now = self.clock.now();
+            self.packets += 1;
+            let Self { listener, output, .. } = self;
+            listener.handle_packet(now, now.plus(-datagram.age), bytes, &mut |record| write(output, &record))?;
+        }
+        Ok(())
+    }
+
+    fn messages(&mut self, session: &mut Session) -> Result<Option<Over>, Failure> {
+        loop {
+            let notice = match session.splitter.next_message() {
+                Ok(None) => return Ok(None),
+                Ok(Some(Message::Line(line))) => Notice::parse(&String::from_utf8_lossy(line)),
+                Ok(Some(Message::TooLong(_))) => continue,
+                Ok(Some(Message::Packet(packet))) => {
+                    let now = self.clock.now();
+                    self.packets += 1;
+                    let Self { listener, output, .. } = self;
+                    listener.handle_packet(now, now, packet, &mut |record| write(output, &record))?;
+                    continue;
+                }
+                Err(error) => return Ok(Some(Over::Lost(error.to_string()))),
+            };
+            if let Some(over) = self.notice(notice)? {
+                return Ok(Some(over));
+            }
+        }
+    }
+
+    fn notice(&mut self, notice: Notice) -> Result<Option<Over>, Failure> {
+        let now = self.clock.now();
+        match notice {
+            Notice::Ping(number) => self.link.line(&format!("PONG: {number}")),
+            Notice::Stream { nick, ssrc, facts } => {
+                let Self { listener, output, .. } = self;
+                listener.handle_stream(now, &nick, ssrc, facts, &mut |record| write(output, &record))?;
+            }
+            Notice::StreamEnd { ssrc, rtp, reason } => self.listener.handle_farewell(now, ssrc, rtp, &reason),
+            Notice::Event { what, nick, details, .. } => {
+                if what == "back" {
+                    self.listener.handle_back(Some(&nick));
+                }
+                let details = if details.is_empty() { Vec::new() } else { vec![("details", details)] };
+                self.event(&what, &nick, details)?;
+            }
+            Notice::Message { nick, room, text } => {
+                self.event("message", &nick, vec![("room", room), ("text", text)])?;
+            }
+            Notice::Private { nick, text } => self.event("message", &nick, vec![("text", text)])?,
+            Notice::Record { room, what } => {
+                note(format_args!("recording of {room}: {what}"));
+                self.event("record", "", vec![("room", room), ("state", what)])?;
+            }
+            Notice::Refused { verb, text, .. } => warn(format_args!("{verb}: the server says: {text}")),
+            Notice::Talk { nick, action } => {
+                if action == "Request" {
+                    // This stage is in a room, not on the telephone.
+                    self.link.line(&format!("TALK {nick}: Deny"));
+                }
+                self.event("talk", &nick, vec![("action", action)])?;
+            }
+            Notice::Other(line) if line.starts_with("TERMINATE") => {
+                return Ok(Some(Over::Lost("the server is closing".to_owned())));
+            }
+            Notice::Other(line) if line.starts_with("KICKED ") || line.starts_with("DELETED") => {
+                let failure = Failure { exit: Exit::Denied, message: format!("the server says: {line}") };
+                return Ok(Some(Over::Gone(failure)));
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    /// A fact becomes an Event, of the stream of whom it is about where there is one.
+    fn event(&mut self, what: &str, nick: &str, details: Vec<(&str, String)>) -> Result<(), Failure> {
+        let (id, timestamp) = self.listener.stream_of(nick).unwrap_or((StreamId(0), MediaTime(0)));
+        let mut map = serde_json::Map::new();
+        if !nick.is_empty() {
+            map.insert("nick".to_owned(), nick.into());
+        }
+        for (name, value) in details {
+            map.insert(name.to_owned(), value.into());
+        }
+        let times = Times { arrived: Some(self.clock.now()), ..Times::default() };
+        let event = Event { id, timestamp, times, event: what.to_owned(), details: map };
+        write(&mut self.output, &Record::Event(event))
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        let Some(output) = &mut self.output else { return Ok(()) };
+        match output.flush() {
+            // The reader has gone. Whoever sends as well goes on without it.
+            Err(failure) if failure.message.is_empty() && !self.listens_only => {
+                self.output = None;
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn finish(&mut self, reason: &EndReason) -> Result<(), Failure> {
+        let Self { listener, output, .. } = self;
+        listener.finish(reason, &mut |record| write(output, &record))?;
+        self.flush()
+    }
+}
+
+fn write(output: &mut Option<Output>, record: &Record<'_>) -> Result<(), Failure> {
+    let Some(to) = output else { return Ok(()) };
+    to.write(record)
+}

@@ -1,0 +1,132 @@
+//! Enters a room: stdin goes out, stdout carries what is said there.
+
+mod args;
+mod chat;
+mod ear;
+mod link;
+mod mouth;
+mod session;
+
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::thread;
+
+use args::Args;
+use ear::Ear;
+use link::Link;
+use mouth::Mouth;
+use rustix::stdio::{stdin, stdout};
+use serde_json::json;
+use session::{Refusal, Session, enter};
+use vox_cli::{Exit, Failure, Input, Output, StatsFile, stop_requested};
+use vox_room::Listener;
+use vox_sys::{Clock, pipe};
+
+fn main() -> ExitCode {
+    vox_cli::run(|args: Args| join(&args))
+}
+
+fn join(args: &Args) -> Result<(), Failure> {
+    let mut stats = args.stats.as_deref().map(StatsFile::create).transpose()?;
+    let password = args.password_file.as_deref().map(first_line).transpose()?;
+    let session = enter(args, password.as_deref(), None).map_err(|refusal| match refusal {
+        Refusal::Lost(why) => Failure::network(why),
+        Refusal::Final(failure) => failure,
+    })?;
+    let link = Link::default();
+    link.set_muted(args.mute);
+    if let Some(path) = &args.chat {
+        chat::start(path, args.room.room.as_str(), link.clone())?;
+    }
+    let outcome = speak_and_hear(args, password, session, &link, stats.as_mut());
+    link.line("DISCONNECT");
+    outcome
+}
+
+/// One thread hears, this one speaks.
+fn speak_and_hear(
+    args: &Args,
+    password: Option<String>,
+    session: Session,
+    link: &Link,
+    stats: Option<&mut StatsFile>,
+) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::failed(format_args!("cannot start: {error}"));
+    let clock = Clock::own();
+    let speaks = !args.listen_only && !pipe::is_terminal(stdin());
+    let is_read = !args.send_only && !pipe::is_terminal(stdout());
+    let output = is_read.then(|| Output::stdout(clock.opening(), false)).transpose()?;
+    let (leave, stay) = UnixStream::pair().map_err(failed)?;
+    leave.set_nonblocking(true).map_err(failed)?;
+    let mut ear = Ear {
+        args,
+        password,
+        link: link.clone(),
+        clock,
+        listener: Listener::new(),
+        output,
+        leave,
+        packets: 0,
+        reconnects: 0,
+        listens_only: !speaks,
+    };
+    pipe::sharpen_timers();
+    thread::scope(|scope| {
+        let hearing = thread::Builder::new()
+            .name("ear".to_owned())
+            .spawn_scoped(scope, move || {
+                let outcome = ear.run(session);
+                // Whatever has ended it, nobody speaks to nobody.
+                if outcome.is_err() {
+                    ear.link.give_up();
+                }
+                (outcome, ear.packets, ear.reconnects)
+            })
+            .map_err(failed)?;
+        let spoken = if speaks { speak(args, link) } else { Ok(false) };
+        let leaves = match &spoken {
+            Ok(has_spoken) => *has_spoken && (args.leave_at_end || !is_heard()),
+            Err(_) => true,
+        };
+        if leaves || stop_requested() {
+            drop(stay);
+        }
+        let (heard, packets, reconnects) =
+            hearing.join().unwrap_or_else(|_| (Err(Failure::failed("the listening thread has failed")), 0, 0));
+        if let Some(stats) = stats {
+            let sent = link.sent();
+            stats.line(&json!({
+                "summary": true,
+                "packetsSent": sent.packets,
+                "bytesSent": sent.bytes,
+                "packetsDiscardedOnSend": sent.dropped,
+                "packetsReceived": packets,
+                "reconnects": reconnects,
+            }));
+        }
+        spoken.and(heard)
+    })
+}
+
+/// Whether somebody reads stdout: a pipe or a file, no terminal and no /dev/null.
+fn is_heard() -> bool {
+    pipe::is_pipe(stdout()) || pipe::is_regular_file(stdout())
+}
+
+/// Speaks to the end of stdin; false where there was nothing to say.
+fn speak(args: &Args, link: &Link) -> Result<bool, Failure> {
+    let mut input = Input::stdin()?;
+    let mut mouth = Mouth::new(args, link.clone(), input.clock());
+    let ended = mouth.run(&mut input)?;
+    match input.verdict(ended, args.strict) {
+        // Nothing at all on stdin means that there is nothing to say.
+        Err(failure) if failure.exit == Exit::Input && failure.message.ends_with("(it is empty)") => Ok(false),
+        outcome => outcome.map(|()| true),
+    }
+}
+
+fn first_line(path: &std::path::Path) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::failed(format_args!("cannot read {}: {error}", path.display())))?;
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+}
