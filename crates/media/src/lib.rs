@@ -3,6 +3,7 @@
 //! [`read`] takes a WAV, an Ogg Opus file or a vox stream and hands its samples, gaps and talk spurts to a
 //! [`Listener`], in one pass and in bounded memory.
 
+pub mod align;
 mod vox;
 
 use std::io::{Read, Seek, SeekFrom};

@@ -1,6 +1,5 @@
 //! Draws what a recording looks like.
 
-mod align;
 mod args;
 mod canvas;
 mod draw;
@@ -16,8 +15,8 @@ use std::process::ExitCode;
 
 use vox_cli::{Failure, note};
 use vox_media::Listener;
+use vox_media::align::Loudness;
 
-use crate::align::Loudness;
 use crate::args::{Args, Color, Kind};
 use crate::canvas::{Raster, Svg};
 use crate::draw::{Lane, Picture};

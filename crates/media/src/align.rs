@@ -1,8 +1,8 @@
 //! How much later one recording is than another: where their loudness fits best, then where their samples do.
 
+use crate::{About, Listener};
 use realfft::RealFftPlanner;
 use vox_frame::GapReason;
-use vox_media::{About, Listener};
 
 /// Steps of loudness a second.
 const STEPS: u64 = 1_000;
@@ -14,7 +14,7 @@ const MAX_STEPS: usize = 3_600_000;
 const FINE: usize = 96_000;
 
 /// The loudness of the first track of a file, millisecond by millisecond, and its loudest seconds.
-pub(crate) struct Loudness {
+pub struct Loudness {
     hz: u64,
     channels: usize,
     steps: Vec<f32>,
@@ -25,12 +25,12 @@ pub(crate) struct Loudness {
 
 impl Loudness {
     /// Keeps samples from that frame on.
-    pub(crate) const fn new(fine_at: u64) -> Self {
+    pub const fn new(fine_at: u64) -> Self {
         Self { hz: 48_000, channels: 1, steps: Vec::new(), fine: Vec::new(), fine_at }
     }
 
     /// The frame at which its loudest seconds begin.
-    pub(crate) fn loudest(&self) -> u64 {
+    pub fn loudest(&self) -> u64 {
         let window = (FINE as u64 * STEPS / self.hz) as usize;
         let best = (0..self.steps.len().saturating_sub(window).max(1)).step_by(window.div_ceil(4).max(1));
         let power = |at: usize| self.steps[at..].iter().take(window).map(|level| level * level).sum::<f32>();
@@ -39,7 +39,7 @@ impl Loudness {
     }
 
     /// Seconds that `other` is later, to a millisecond.
-    pub(crate) fn later(&self, other: &Self) -> f64 {
+    pub fn later(&self, other: &Self) -> f64 {
         let length = (self.steps.len() + other.steps.len()).next_power_of_two().max(2);
         let (a, b) = (padded(&self.steps, length), padded(&other.steps, length));
         let sums = correlate(a, b, length);
@@ -50,7 +50,7 @@ impl Loudness {
 
     /// Frames that the samples of `other` are later than those of `self`, given that they begin `guess` frames apart
     /// and the truth is near.
-    pub(crate) fn fine_later(&self, other: &Self, reach: usize) -> Option<i64> {
+    pub fn fine_later(&self, other: &Self, reach: usize) -> Option<i64> {
         if self.hz != other.hz || self.fine.len() < 1_000 || other.fine.len() < 1_000 {
             return None;
         }
@@ -61,7 +61,7 @@ impl Loudness {
     }
 
     /// Frames a second.
-    pub(crate) const fn hz(&self) -> u64 {
+    pub const fn hz(&self) -> u64 {
         self.hz
     }
 }
@@ -73,8 +73,8 @@ fn padded(values: &[f32], length: usize) -> Vec<f32> {
     out
 }
 
-/// At `n`, how well `b` moved by `n` to the left fits `a`, round and round.
-fn correlate(mut a: Vec<f32>, mut b: Vec<f32>, length: usize) -> Vec<f32> {
+/// At `n`, how well `b` moved by `n` to the left fits `a`, round and round; both are `length` long, a power of two.
+pub fn correlate(mut a: Vec<f32>, mut b: Vec<f32>, length: usize) -> Vec<f32> {
     let mut planner = RealFftPlanner::<f32>::new();
     let (forward, back) = (planner.plan_fft_forward(length), planner.plan_fft_inverse(length));
     let (mut first, mut second) = (forward.make_output_vec(), forward.make_output_vec());

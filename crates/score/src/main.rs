@@ -1,0 +1,171 @@
+//! Says what became of a recording on its way.
+
+mod args;
+mod score;
+mod track;
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+use std::process::ExitCode;
+
+use vox_cli::value::Millis;
+use vox_cli::{Exit, Failure, note};
+use vox_dsp::{Remix, Resampler};
+use vox_frame::{Channels, GapReason, Rate};
+use vox_media::align::Loudness;
+use vox_media::{About, Listener};
+
+use crate::args::Args;
+use crate::score::{Score, Span, score};
+
+/// The most frames of a recording that is compared: an hour and a half at 48 kHz.
+const MAX_FRAMES: usize = 1 << 28;
+
+fn main() -> ExitCode {
+    vox_cli::run(|args: Args| compare(&args))
+}
+
+fn compare(args: &Args) -> Result<(), Failure> {
+    let (mut said, mut heard) = (load(&args.reference)?, load(&args.got)?);
+    // At the rate of the lower one: what only one of them can carry tells nothing.
+    let rate = said.rate.min(heard.rate);
+    said.resample(rate);
+    heard.resample(rate);
+    let hz = rate.hz() as usize;
+    let guess = (said.loudness().later(&heard.loudness()) * hz as f64).round() as i64;
+    let fixes = track::follow(&said.samples, &heard.samples, hz, guess);
+    let score = score(&said.samples, &heard.samples, hz, &fixes);
+    let text = if args.json { serde_json::to_string(&score).unwrap_or_default() + "\n" } else { show(&score) };
+    vox_cli::print(&text)?;
+    judge(args, &score)
+}
+
+/// A recording in mono.
+struct Mono {
+    rate: Rate,
+    remix: Remix,
+    samples: Vec<f32>,
+    heard: bool,
+    too_long: bool,
+}
+
+fn load(path: &Path) -> Result<Mono, Failure> {
+    let file = File::open(path);
+    let file = file.map_err(|error| Failure::failed(format_args!("cannot read {}: {error}", path.display())))?;
+    let remix = Remix::new(Channels::MONO, Channels::MONO);
+    let mut mono = Mono { rate: Rate::HZ_48000, remix, samples: Vec::new(), heard: false, too_long: false };
+    vox_media::read(&mut BufReader::with_capacity(1 << 16, file), &mut mono)
+        .map_err(|what| Failure::input(format_args!("{}: {what}", path.display())))?;
+    if mono.too_long {
+        return Err(Failure::failed(format_args!("{}: too long to be compared in one piece", path.display())));
+    }
+    if mono.samples.is_empty() {
+        return Err(Failure::input(format_args!("{}: no audio in it", path.display())));
+    }
+    Ok(mono)
+}
+
+impl Mono {
+    fn resample(&mut self, rate: Rate) {
+        let mut resampler = Resampler::new(self.rate, rate, Channels::MONO);
+        let mut out = Vec::new();
+        resampler.process(&self.samples, &mut out);
+        resampler.finish(&mut out);
+        (self.rate, self.samples) = (rate, out);
+    }
+
+    fn loudness(&self) -> Loudness {
+        let mut loudness = Loudness::new(u64::MAX / 2);
+        let about = About { label: None, rate: self.rate, channels: Channels::MONO, codec: String::new() };
+        loudness.track(0, &about);
+        loudness.samples(0, 0, &self.samples);
+        loudness
+    }
+}
+
+impl Listener for Mono {
+    fn track(&mut self, track: usize, about: &About) {
+        if track == 0 {
+            self.rate = about.rate;
+            self.remix = Remix::new(about.channels, Channels::MONO);
+            self.heard = true;
+        }
+    }
+
+    fn samples(&mut self, track: usize, at: u64, samples: &[f32]) {
+        let at = usize::try_from(at).unwrap_or(usize::MAX);
+        self.too_long |= at.saturating_add(samples.len()) > MAX_FRAMES;
+        if track == 0 && !self.too_long {
+            self.samples.resize(at, 0.0);
+            self.remix.process(samples, &mut self.samples);
+        }
+    }
+
+    fn gap(&mut self, _: usize, _: u64, _: u64, _: GapReason) {}
+
+    fn talk(&mut self, _: usize, _: u64, _: bool) {}
+}
+
+fn show(score: &Score) -> String {
+    let spans = |spans: &[Span]| {
+        let first = spans.first().map_or_else(String::new, |first| format!(", the first at {:.2} s", first.at));
+        let ms: f64 = spans.iter().map(|span| span.seconds * 1e3).sum();
+        format!("{} ({ms:.0} ms{first})", spans.len())
+    };
+    let ppm = score.clock_ppm.map_or_else(|| "too short to tell".to_owned(), |ppm| format!("{ppm:+.1} ppm"));
+    format!(
+        "length    {:.3} s said, {:.3} s heard\n\
+         found     {:.1} %\n\
+         delay     {:.2} ms, spread {:.2} ms\n\
+         clock     {ppm}\n\
+         missing   {}, longest {:.0} ms\n\
+         put in    {}\n\
+         repeated  {}\n\
+         left out  {}\n\
+         level     {:+.2} dB, {} samples clipped\n\
+         SNR       {:.1} dB segmental, {:.1} dB in all\n",
+        score.said_seconds,
+        score.heard_seconds,
+        score.found * 100.0,
+        score.delay_ms,
+        score.delay_spread_ms,
+        spans(&score.missing),
+        score.longest_gap_ms,
+        spans(&score.inserted),
+        spans(&score.repeated),
+        spans(&score.removed),
+        score.level_db,
+        score.clipped,
+        score.segmental_snr_db,
+        score.snr_db,
+    )
+}
+
+/// Whether the limits hold that were asked for.
+fn judge(args: &Args, score: &Score) -> Result<(), Failure> {
+    let ms = |limit: Option<Millis>| limit.map(|limit| limit.ns() as f64 / 1e6);
+    let at_most = [
+        ("longest gap, ms", score.longest_gap_ms, ms(args.max_gap)),
+        ("missing, ms", score.missing_ms, ms(args.max_missing)),
+        ("delay, ms", score.delay_ms, ms(args.max_delay)),
+        ("spread of the delay, ms", score.delay_spread_ms, ms(args.max_spread)),
+        ("clock, ppm", score.clock_ppm.unwrap_or(0.0).abs(), args.max_ppm),
+        ("level, dB", score.level_db.abs(), args.max_level),
+        // Less is worse: both are turned round.
+        ("minus segmental SNR, dB", -score.segmental_snr_db, args.min_snr.map(|least| -least)),
+    ];
+    let mut holds = true;
+    let asked = at_most.iter().any(|(_, _, limit)| limit.is_some());
+    if asked && score.found < 0.5 {
+        note(format_args!("only {:.0} % of what was said was found", score.found * 100.0));
+        holds = false;
+    }
+    for (name, value, limit) in at_most {
+        if let Some(limit) = limit.filter(|limit| value > *limit) {
+            note(format_args!("{name}: {value:.2}, the limit is {limit:.2}"));
+            holds = false;
+        }
+    }
+    if holds { Ok(()) } else { Err(Failure::quiet(Exit::Condition)) }
+}
