@@ -1,0 +1,39 @@
+//! What must hold for any bytes at all: one function a parser and a stateful core.
+//!
+//! Each takes arbitrary bytes and panics where a promise is broken: a panic within, memory that grows without bound,
+//! something that is taken for what it is not. `cargo fuzz run --features libfuzzer NAME` searches for such bytes for
+//! as long as one likes; the test of this crate feeds each a few thousand seeded ones.
+
+mod codec;
+mod container;
+mod frame;
+mod pieces;
+mod playout;
+mod room;
+mod rtp;
+
+pub use codec::decoder;
+pub use container::container;
+pub use frame::frame;
+pub use playout::playout;
+pub use room::room;
+pub use rtp::{framing, link_trace, repair, rtcp, rtp_receiver, sdp, srtp};
+
+/// Takes any bytes; panics where a promise is broken.
+pub type Target = fn(&[u8]);
+
+/// All targets by name.
+pub const TARGETS: [(&str, Target); 12] = [
+    ("frame", frame),
+    ("rtp_receiver", rtp_receiver),
+    ("rtcp", rtcp),
+    ("sdp", sdp),
+    ("srtp", srtp),
+    ("repair", repair),
+    ("framing", framing),
+    ("link_trace", link_trace),
+    ("container", container),
+    ("decoder", decoder),
+    ("playout", playout),
+    ("room", room),
+];
