@@ -6,7 +6,7 @@ use std::time::Duration;
 use vox_e2e::{Entry, Scratch, Speech, Wav, align, await_udp, free_port, read_vox, speech};
 use vox_frame::{
     Audio, Channels, Codec, End, EndReason, Format, Gap, GapReason, MediaTime, Opening, Rate, Record, SequenceNumber,
-    StreamId, Times,
+    Stamp, StreamId, Times,
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -18,6 +18,7 @@ struct Tape {
     bytes: Vec<u8>,
     sequence: u64,
     timestamp: u64,
+    due: i64,
 }
 
 impl Tape {
@@ -27,10 +28,15 @@ impl Tape {
         let rate = Rate::new(rate).expect("a rate");
         let format = Format::new(codec, rate, Channels::MONO, rate.hz() / 50);
         Record::Format(ID, format).write(&mut bytes);
-        Self { bytes, sequence: 0, timestamp: 0 }
+        Self { bytes, sequence: 0, timestamp: 0, due: 0 }
     }
 
     fn audio(&mut self, samples: &[i16]) {
+        self.slotted(samples, None);
+    }
+
+    /// Audio that must fill a slot of that many ns.
+    fn slotted(&mut self, samples: &[i16], slot: Option<u32>) {
         let payload: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
         let duration = samples.len() as u32;
         let audio = Audio {
@@ -41,14 +47,15 @@ impl Tape {
             marker: false,
             recovered: false,
             padding: false,
-            times: Times::default(),
-            slot: None,
+            times: Times { due: slot.map(|_| Stamp::from_ns(self.due)), ..Times::default() },
+            slot,
             extensions: &[],
             payload: &payload,
         };
         Record::Audio(audio).write(&mut self.bytes);
         self.sequence += 1;
         self.timestamp += u64::from(duration);
+        self.due += i64::from(slot.unwrap_or(0));
     }
 
     fn gap(&mut self, duration: u64) {
@@ -122,4 +129,163 @@ fn lowered(wav: &Wav) -> Vec<i16> {
     let mono: Vec<i32> =
         wav.samples.chunks_exact(2).map(|frame| (i32::from(frame[0]) + i32::from(frame[1])) / 2).collect();
     mono.chunks_exact(6).map(|six| (six.iter().sum::<i32>() / 6) as i16).collect()
+}
+
+/// Speech in frames of 20 ms, the slot of each as long as `slot` says, in ns.
+fn stretched(said: &[i16], rate: u32, slot: impl Fn(usize) -> u32) -> Vec<u8> {
+    let mut tape = Tape::new(Codec::PcmS16, rate);
+    for (n, frame) in said.chunks_exact(rate as usize / 50).enumerate() {
+        tape.slotted(frame, Some(slot(n)));
+    }
+    tape.end()
+}
+
+#[test]
+fn slots_are_filled_to_the_frame_and_the_same_every_time() {
+    let scratch = Scratch::new("fit-slots");
+    let said = speech(&scratch, "said.wav", Speech::mono(48_000, 480_000));
+    let change = [0, 3_000_000, -2_700_001, 7_919, 5_000_000, -4_000_000];
+    let slot = |n: usize| 20_000_000_u32.wrapping_add_signed(change[n / 25 % 6]);
+    fs::write(scratch.path("in.vox"), stretched(&said.samples, 48_000, slot)).expect("the tape is written");
+    let due: u64 = (0..500).map(|n| u64::from(slot(n))).sum();
+    scratch.run("vox-play one.wav <in.vox; vox-play two.wav <in.vox; vox-decode <in.vox >out.vox").succeeded_silently();
+    let one = Wav::read(&scratch.path("one.wav"));
+    assert_eq!(one.frames() as u64, Rate::HZ_48000.ticks(due as i64));
+    assert_eq!(one, Wav::read(&scratch.path("two.wav")));
+    let mut next = 0;
+    for entry in read_vox(&scratch.path("out.vox")) {
+        if let Entry::Audio { timestamp, duration, times, .. } = entry {
+            assert_eq!(timestamp, next, "records lie side by side");
+            let due = times.due.map_or(0, Stamp::ns);
+            assert!((due - Rate::HZ_48000.ns(timestamp)).abs() < 50_000, "{due} ns at {timestamp}");
+            next += duration;
+        }
+    }
+    assert_eq!(next, one.frames() as u64);
+}
+
+#[test]
+fn real_speech_keeps_its_pitch_through_fifteen_percent() {
+    let scratch = Scratch::new("fit-pitch");
+    let said = speech(&scratch, "said.wav", Speech::mono(16_000, 96_000));
+    for (percent, name) in [(115_usize, "slower"), (85, "faster")] {
+        let tape = stretched(&said.samples, 16_000, |_| 200_000 * percent as u32);
+        fs::write(scratch.path("in.vox"), tape).expect("the tape is written");
+        scratch.run(&format!("vox-play {name}.wav <in.vox")).succeeded_silently();
+        let heard = Wav::read(&scratch.path(&format!("{name}.wav")));
+        assert_eq!(heard.frames(), said.frames() * percent / 100);
+        let mut errors = Vec::new();
+        for at in (1_600..said.samples.len() - 3_200).step_by(320) {
+            // What was fitted comes up to a period later than it would have.
+            let there = at * percent / 100 + 60;
+            if let (Some(before), Some(after)) = (pitch(&said.samples, at), pitch(&heard.samples, there)) {
+                errors.push((after / before - 1.0).abs());
+            }
+        }
+        errors.sort_by(f64::total_cmp);
+        assert!(errors.len() > 40, "{} voiced places", errors.len());
+        let (median, most) = (errors[errors.len() / 2], errors[errors.len() * 8 / 10]);
+        assert!(median < 0.01, "half of the places are off by {median:.4}, a fifth by {most:.4} when {name}");
+    }
+}
+
+/// The pitch at `at` of speech at 16 kHz, in Hz; none where it has none.
+fn pitch(samples: &[i16], at: usize) -> Option<f64> {
+    const WINDOW: usize = 640;
+    let likeness = |lag: usize| {
+        let (a, b) = (samples.get(at..at + WINDOW)?, samples.get(at + lag..at + lag + WINDOW)?);
+        let (mut dot, mut power) = (0.0, 1.0);
+        for (&a, &b) in a.iter().zip(b) {
+            let (a, b) = (f64::from(a), f64::from(b));
+            dot += a * b;
+            power += a * a + b * b;
+        }
+        (power > WINDOW as f64 * 2e5).then_some(2.0 * dot / power)
+    };
+    let values: Option<Vec<f64>> = (40..240).map(likeness).collect();
+    let values = values?;
+    let top = values.iter().copied().fold(f64::MIN, f64::max);
+    let peak = (1..values.len() - 1)
+        .find(|&k| values[k] > 0.95 * top && values[k] >= values[k - 1] && values[k] >= values[k + 1])?;
+    let (a, b, c) = (values[peak - 1], values[peak], values[peak + 1]);
+    (top > 0.85).then(|| 16_000.0 / (40.0 + peak as f64 + 0.5 * (a - c) / (a - 2.0 * b + c)))
+}
+
+/// What `vox-decode --stats` says, in frames: concealed and recovered.
+fn decoded(scratch: &Scratch, options: &str) -> (u64, u64) {
+    scratch.run(&format!("vox-decode {options} --stats stats.json <lossy.vox >out.vox")).succeeded();
+    let text = fs::read_to_string(scratch.path("stats.json")).expect("the statistics are there");
+    let stats: serde_json::Value = serde_json::from_str(&text).expect("one line of JSON");
+    let value = |name: &str| stats[name].as_u64().unwrap_or_else(|| panic!("{name} in {stats}"));
+    (value("concealedSamples"), value("recoveredSamples"))
+}
+
+fn lossy(scratch: &Scratch, encode: &str, loss: &str) {
+    scratch
+        .run(&format!(
+            "vox-capture said.wav | vox-encode {encode} | vox-impair --loss {loss} --seed 5 | \
+             vox-jitter --virtual --delay 120 >lossy.vox"
+        ))
+        .succeeded();
+}
+
+#[test]
+fn copies_bring_back_most_of_single_lost_packets() {
+    let scratch = Scratch::new("fit-fec");
+    let said = speech(&scratch, "said.wav", Speech::mono(48_000, 1_440_000));
+    lossy(&scratch, "opus --fec --loss 10", "10%");
+    let gaps: Vec<_> = read_vox(&scratch.path("lossy.vox"))
+        .into_iter()
+        .filter_map(
+            |entry| if let Entry::Gap { timestamp, duration, .. } = entry { Some((timestamp, duration)) } else { None },
+        )
+        .collect();
+    let ends = |at: u64| gaps.iter().any(|&(timestamp, duration)| timestamp + duration == at);
+    let begins = |at: u64| gaps.iter().any(|&(timestamp, _)| timestamp == at);
+    // Pauses have no copy, and need none.
+    let spoken = |at: u64| {
+        let frame = said.samples.iter().skip(at as usize).take(960);
+        frame.map(|&sample| i64::from(sample).pow(2)).sum::<i64>() > 960 * 200 * 200
+    };
+    let single =
+        gaps.iter().filter(|&&(at, length)| length == 960 && !ends(at) && !begins(at + length) && spoken(at)).count();
+    // Of every burst the last packet has a copy.
+    let last = gaps.iter().filter(|&&(at, length)| !begins(at + length) && spoken(at + length - 960)).count();
+    let (_, recovered) = decoded(&scratch, "");
+    let recovered = recovered as usize / 960;
+    assert!(single > 50 && recovered >= last * 85 / 100, "{recovered} of {last}, {single} alone");
+    assert_eq!(decoded(&scratch, "--fec off").1, 0);
+}
+
+#[test]
+fn deep_redundancy_brings_back_bursts() {
+    let scratch = Scratch::new("fit-dred");
+    speech(&scratch, "said.wav", Speech::mono(48_000, 480_000));
+    lossy(&scratch, "opus --bitrate 32k --dred 200 --loss 20", "ge:0.08,0.33");
+    let (concealed, recovered) = decoded(&scratch, "--plc deep");
+    assert!(recovered > concealed, "{recovered} frames came back, {concealed} did not");
+    let whole = concealed + recovered;
+    assert_eq!(decoded(&scratch, "--plc plain"), (whole, 0));
+    assert_eq!(decoded(&scratch, "--plc deep --fec off"), (whole, 0));
+}
+
+#[test]
+fn every_rung_of_the_ladder_is_as_long_as_the_gap() {
+    let scratch = Scratch::new("fit-ladder");
+    let said = speech(&scratch, "said.wav", Speech::mono(48_000, 240_000));
+    for codec in ["opus", "pcmu", "pcma", "l16"] {
+        lossy(&scratch, codec, "10%");
+        let mut sounds = Vec::new();
+        for plc in ["zero", "repeat", "plain", "deep"] {
+            scratch.run(&format!("vox-play --plc {plc} {plc}.wav <lossy.vox")).succeeded();
+            sounds.push(Wav::read(&scratch.path(&format!("{plc}.wav"))));
+        }
+        assert!(sounds.iter().all(|sound| sound.frames() == said.frames()), "as long as what was said");
+        let differ = |a: usize, b: usize| sounds[a].samples != sounds[b].samples;
+        assert!(differ(0, 1) && differ(1, 2), "{codec}: each sounds its own way");
+        assert_eq!(differ(2, 3), codec == "opus", "only Opus has a neural model");
+    }
+    scratch.run("vox-decode --plc off <lossy.vox >out.vox").succeeded();
+    let entries = read_vox(&scratch.path("out.vox"));
+    assert!(entries.iter().any(|entry| matches!(entry, Entry::Gap { .. })), "off leaves gaps");
 }
