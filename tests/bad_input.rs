@@ -8,7 +8,7 @@ use std::time::Duration;
 use vox_e2e::{Outcome, Scratch, Speech, await_udp, free_port, need, speech};
 
 /// Every stage that reads a vox stream, as it is typed.
-const READERS: [&str; 7] = [
+const READERS: [&str; 12] = [
     "vox-encode opus",
     "vox-decode",
     "vox-jitter --virtual",
@@ -16,6 +16,11 @@ const READERS: [&str; 7] = [
     "vox-play null",
     "vox-inspect --summary",
     "vox-send 127.0.0.1:9",
+    "vox-impair wifi --virtual",
+    "vox-replay - --virtual",
+    "vox-tee copy.vox",
+    "vox-mix",
+    "vox-meter --stats lines",
 ];
 
 #[test]
@@ -300,7 +305,19 @@ fn a_full_disk_is_1_and_said_once() {
     let scratch = Scratch::new("full");
     speech(&scratch, "said.wav", Speech::mono(48_000, 480_000));
     scratch.run("vox-capture said.wav >said.vox").succeeded_silently();
-    for stage in ["vox-encode opus", "vox-decode", "vox-jitter --virtual", "vox-inspect", "vox-play -"] {
+    let stages = [
+        "vox-encode opus",
+        "vox-decode",
+        "vox-jitter --virtual",
+        "vox-inspect",
+        "vox-play -",
+        "vox-impair wifi --virtual",
+        "vox-replay - --virtual",
+        "vox-tee copy.vox",
+        "vox-mix",
+        "vox-meter --stats lines",
+    ];
+    for stage in stages {
         let outcome = scratch.run(&format!("{stage} <said.vox >/dev/full"));
         fails_with(&outcome, stage, 1, &["No space left"]);
     }

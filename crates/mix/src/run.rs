@@ -72,7 +72,10 @@ impl<'a> Run<'a> {
             outlets.close_all(&reason, &mut self.output)?;
             outlets.limited()
         } else {
-            self.output.flush()?;
+            // Behind what is no stream at all nothing is written.
+            if self.inputs.iter().all(|source| source.ended != Some(Ended::Broken)) {
+                self.output.flush()?;
+            }
             0
         };
         self.mixer.retire();
@@ -103,7 +106,6 @@ impl<'a> Run<'a> {
             if self.mixer.is_live || !self.inputs.iter().any(|source| waiting(&source)) {
                 break;
             }
-            self.output.flush()?;
             let fds: Vec<BorrowedFd<'_>> =
                 self.inputs.iter().filter(waiting).map(|source| source.input.as_fd()).collect();
             wait_any(&fds, self.stopping())?;
@@ -180,7 +182,14 @@ impl<'a> Run<'a> {
         let priming = deadline.is_some() && !self.mixer.is_live;
         match input.next(deadline, &mut self.output)? {
             Next::Record(raw) => {
-                let record = raw.parse()?;
+                let record = match raw.parse() {
+                    Ok(record) => record,
+                    Err(error) => {
+                        let ended = input.parse_failed(error);
+                        self.end(index, ended);
+                        return Ok(false);
+                    }
+                };
                 let timed = matches!(record, Record::Audio(_) | Record::Gap(_));
                 if priming && timed {
                     let mut bytes = Vec::new();

@@ -19,6 +19,9 @@ const ARRIVAL_TOLERANCE_NS: i64 = 500_000_000;
 /// The longest hole in media time that is played as silence, in ns; what jumps farther goes on where it was.
 const MAX_HOLE_NS: i64 = 3_600_000_000_000;
 
+/// More than any encoder's delay, in ticks: 65 ms of Opus.
+const MAX_DELAY_TICKS: i64 = 3_120;
+
 /// A stream that is mixed.
 pub(crate) struct Voice {
     pub(crate) format: Format,
@@ -209,7 +212,9 @@ impl Voice {
             timeline.push(TRACK, pcm, |late| tally.late += late.frames);
             return;
         };
-        let (began, given) = *playout.get_or_insert((due, 0));
+        // What the encoder's delay leaves out at the beginning is missing from then on: the rest is that much earlier.
+        let short = (ticks as i64 - (pcm.len() / decoder.channels().count()) as i64).clamp(0, MAX_DELAY_TICKS);
+        let (began, given) = *playout.get_or_insert((due, short));
         let slot = slot_ns.map_or_else(|| rate.ns(ticks), |ns| i64::try_from(ns).unwrap_or(i64::MAX).min(MAX_HOLE_NS));
         let until = i64::try_from(rate.ticks(due.since(began).saturating_add(slot))).unwrap_or(i64::MAX);
         let wanted = usize::try_from(until - given).unwrap_or(0);

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use args::Args;
 use timing::Timing;
-use vox_cli::{Ended, Failure, Input, Next, Output, stop_requested, wait};
+use vox_cli::{Ended, Exit, Failure, Input, Next, Output, stop_requested, wait};
 use vox_frame::{Audio, End, Event, Gap, Raw, Record, Stamp, Times};
 use vox_sys::{Clock, pipe};
 
@@ -26,19 +26,26 @@ fn replay(args: &Args) -> Result<(), Failure> {
     let mut replay =
         Replay { output: Output::stdout(opening, false)?, timing: Timing::new(args.speed), clock, began: None };
     pipe::sharpen_timers();
-    let ended = loop {
-        if stop_requested() {
-            break Ended::Stopped;
-        }
-        match input.next(None, &mut replay.output)? {
-            Next::Record(raw) if replay.record(raw, args)? => {}
-            Next::Record(_) => break Ended::Complete,
-            Next::Deadline => {}
-            Next::End(ended) => break ended,
-        }
+    let (ended, failure) = match run(&mut input, &mut replay, args) {
+        Ok(ended) => (ended, None),
+        Err(failure) if failure.exit == Exit::Input => (Ended::Broken, Some(failure)),
+        Err(failure) => return Err(failure),
     };
     replay.output.end_open(&ended.reason())?;
-    input.verdict(ended, args.strict)
+    failure.map_or_else(|| input.verdict(ended, args.strict), Err)
+}
+
+/// Plays until the end of the input, or of the part that was asked for.
+fn run(input: &mut Input, replay: &mut Replay, args: &Args) -> Result<Ended, Failure> {
+    while !stop_requested() {
+        match input.next(None, &mut replay.output)? {
+            Next::Record(raw) if replay.record(raw, args)? => {}
+            Next::Record(_) => return Ok(Ended::Complete),
+            Next::Deadline => {}
+            Next::End(ended) => return Ok(ended),
+        }
+    }
+    Ok(Ended::Stopped)
 }
 
 struct Replay {

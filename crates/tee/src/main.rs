@@ -13,7 +13,7 @@ use args::Args;
 use branch::Branch;
 use queue::Entry;
 use serde_json::json;
-use vox_cli::{Exit, Failure, Input, Next, Output, StatsFile, Streams};
+use vox_cli::{Ended, Exit, Failure, Input, Next, Output, StatsFile, Streams};
 use vox_frame::{EndReason, Raw};
 use vox_sys::monotonic_ns;
 
@@ -43,18 +43,19 @@ fn tee(args: &Args) -> Result<(), Failure> {
 /// Passes records on and hands a copy to every branch.
 fn copy(input: &mut Input, branches: &[Branch], output: &mut Output, strict: bool) -> Result<EndReason, Failure> {
     let mut streams = Streams::new();
-    let ended = loop {
-        match input.next(None, output)? {
-            Next::Record(raw) => {
-                output.raw(raw)?;
-                hand_over(raw, &mut streams, branches)?;
-            }
-            Next::Deadline => {}
-            Next::End(ended) => break ended,
+    let (ended, failure) = loop {
+        let taken = match input.next(None, output)? {
+            Next::Record(raw) => output.raw(raw).and_then(|()| hand_over(raw, &mut streams, branches)),
+            Next::Deadline => Ok(()),
+            Next::End(ended) => break (ended, None),
+        };
+        match taken {
+            Err(failure) if failure.exit == Exit::Input => break (Ended::Broken, Some(failure)),
+            other => other?,
         }
     };
     output.end_open(&ended.reason())?;
-    input.verdict(ended, strict).map(|()| ended.reason())
+    failure.map_or_else(|| input.verdict(ended, strict), Err).map(|()| ended.reason())
 }
 
 fn hand_over(raw: Raw<'_>, streams: &mut Streams, branches: &[Branch]) -> Result<(), Failure> {
