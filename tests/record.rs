@@ -310,10 +310,12 @@ fn a_stall_and_a_restart_of_the_sender_keep_their_length() {
     let mut session = Session::default();
     // Stream 1 stands still from 3 s to 5 s and goes on with the timestamp it had; stream 2 with the one it should
     // have; stream 3 begins anew at 4 s, with other timestamps.
-    for id in [1_u32, 2, 3] {
+    // Stream 4 is stopped as a process is: the packet that was on its way comes with the first of the new ones.
+    // Stream 5 begins anew as 3 does, with timestamps ahead.
+    for id in [1_u32, 2, 3, 4, 5] {
         session.open(START, id, &telephone(&format!("s{id}")));
     }
-    let mut media = [1_000_u64, 2_000, 900_000];
+    let mut media = [1_000_u64, 2_000, 900_000, 3_000, 70_000];
     for n in 0..400_u64 {
         let at = START + n as i64 * FRAME;
         let stalled = (150..250).contains(&n);
@@ -327,18 +329,33 @@ fn a_stall_and_a_restart_of_the_sender_keep_their_length() {
             session.packet(at, 2, media[1], 160, arrived(at), &payload);
         }
         media[1] += 160;
+        if !stalled {
+            session.packet(at, 4, media[3], 160, arrived(at), &payload);
+        } else if n == 150 {
+            session.packet(START + 250 * FRAME - 1_000_000, 4, media[3], 160, arrived(START + 250 * FRAME), &payload);
+        }
+        media[3] += 160;
         if n == 200 {
             media[2] = 5;
+            media[4] += 8_000 * 200;
         }
+        session.packet(at, 5, media[4], 160, arrived(at), &payload);
+        media[4] += 160;
         session.packet(at, 3, media[2], 160, arrived(at), &payload);
         media[2] += 160;
     }
-    for id in [1, 2, 3] {
+    for id in [1, 2, 3, 4, 5] {
         session.end(START + 8 * SECOND, id, media[id as usize - 1]);
     }
     session.save(&scratch.path("session.vox"));
     scratch.run("vox-record takes/ --name {label} <session.vox").succeeded_silently();
-    for (id, expected) in [(1, vec![0, 1, 2, 5, 6, 7]), (2, vec![0, 1, 2, 5, 6, 7]), (3, (0..8).collect())] {
+    for (id, expected) in [
+        (1, vec![0, 1, 2, 5, 6, 7]),
+        (2, vec![0, 1, 2, 5, 6, 7]),
+        (3, (0..8).collect()),
+        (4, vec![0, 1, 2, 3, 5, 6, 7]),
+        (5, (0..8).collect()),
+    ] {
         let take = Wav::read(&scratch.path(&format!("takes/s{id}.wav")));
         assert_eq!(take.frames(), 64_000, "s{id}");
         let seconds: Vec<i64> = clicks(&take.samples).iter().map(|click| (click / 8_000.0).round() as i64).collect();

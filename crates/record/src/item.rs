@@ -7,7 +7,7 @@ use vox_frame::{Audio, Extension, Extensions, Gap, GapReason, MediaTime, Rate, S
 /// How long a record waits for those before it, and for what comes next to tell a jam from a stall, in ns.
 pub(crate) const HOLD_NS: i64 = 200_000_000;
 
-/// A step of media time that is no jitter: the sender began anew, in ns.
+/// A step of media time back that is no reordering: the sender began anew, in ns.
 const ANEW_NS: i64 = 1_000_000_000;
 
 /// The longest gap that is believed, in ns: a day.
@@ -106,13 +106,10 @@ impl Waiting {
     /// Takes a record.
     pub(crate) fn push(&mut self, item: Item) {
         let (end, stamp) = (item.media.plus(item.duration), item.stamp.unwrap_or(item.seen));
-        if let Some((newest, at)) = self.newest {
-            let step = self.ns(item.media.offset_from(newest));
-            let anew = step < -ANEW_NS || step > ANEW_NS + stamp.since(at).max(0);
-            if anew && item.stamp.is_some() || step < -ANEW_NS {
-                self.start += 1;
-                self.newest = None;
-            }
+        // A step ahead is a hole, or the clock says that it is none; back it is a sender that began anew.
+        if self.newest.is_some_and(|(newest, _)| self.ns(newest.since(item.media)) > ANEW_NS) {
+            self.start += 1;
+            self.newest = None;
         }
         self.newest = Some(self.newest.map_or((end, stamp), |newest| newest.max((end, stamp))));
         self.items.insert((self.start, item.media, self.count), item);
@@ -137,8 +134,7 @@ impl Waiting {
             .filter_map(|(_, item)| Some((item.media, item.stamp?)))
     }
 
-    fn ns(&self, ticks: i64) -> i64 {
-        let ns = self.rate.ns(ticks.unsigned_abs());
-        if ticks < 0 { -ns } else { ns }
+    fn ns(&self, ticks: u64) -> i64 {
+        self.rate.ns(ticks)
     }
 }
