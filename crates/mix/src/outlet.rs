@@ -117,7 +117,8 @@ impl Outlets {
                     outlet.limiter.process(&self.difference, &mut outlet.pcm);
                 }
             }
-            outlet.write(codec, frame as usize, false, output)?;
+            // In real time nothing is kept back for a longer record.
+            outlet.write(codec, frame as usize, self.live, output)?;
         }
         Ok(())
     }

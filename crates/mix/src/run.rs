@@ -272,7 +272,13 @@ impl<'a> Run<'a> {
         if overdue - self.mixer.head() > rate.ticks(STALL_NS) as i64 {
             return self.skip(overdue);
         }
-        let ahead = 2 * i64::from(self.args.frame.ticks(rate));
+        // The first record may be short, so that the others end where those of the first stream do and wait for nothing.
+        let first = self.mixer.complete_live().filter(|complete| self.mixer.head() == 0 && *complete > 0);
+        let whole = i64::from(self.args.frame.ticks(rate));
+        if let Some(complete) = first.filter(|complete| *complete < whole) {
+            self.take(complete)?;
+        }
+        let ahead = 2 * whole;
         let complete = self.mixer.complete_live().map_or(overdue, |complete| complete.min(frame(now) + ahead));
         self.take_whole(complete.max(overdue))
     }
