@@ -7,10 +7,13 @@ use cpal::ErrorKind;
 use vox_sys::monotonic_ns;
 
 /// How long a device that complains may give no sign of life, in ns: sound servers stumble and go on.
-const SILENT_NS: i64 = 2_000_000_000;
+const SILENT_NS: i64 = 1_000_000_000;
+
+/// How long one that says nothing at all may be silent, in ns: virtual devices that nobody else uses may sleep for two
+/// seconds at a time.
+const DEAD_NS: i64 = 4_000_000_000;
 
 /// What the callbacks of a device tell of it.
-#[derive(Default)]
 pub(crate) struct Health {
     /// The last callback, in ns of CLOCK_MONOTONIC.
     alive: AtomicI64,
@@ -21,6 +24,13 @@ struct Complaint {
     text: String,
     since: i64,
     fatal: bool,
+}
+
+impl Default for Health {
+    /// A device that was opened just now.
+    fn default() -> Self {
+        Self { alive: AtomicI64::new(monotonic_ns()), complaint: Mutex::default() }
+    }
 }
 
 impl Health {
@@ -46,16 +56,61 @@ impl Health {
 
     /// Why the device is gone; none while it is there.
     pub(crate) fn gone(&self) -> Option<String> {
+        let silent = monotonic_ns() - self.alive.load(Ordering::Relaxed);
         let mut complaint = self.complaint.lock().ok()?;
-        let (text, since) = match complaint.as_ref()? {
-            Complaint { text, fatal: true, .. } => return Some(text.clone()),
-            Complaint { text, since, .. } => (text.clone(), *since),
+        let Some((text, since, fatal)) = complaint.as_ref().map(|known| (known.text.clone(), known.since, known.fatal))
+        else {
+            return (silent > DEAD_NS).then(|| format!("it gives no sign of life for {} s", DEAD_NS / 1_000_000_000));
         };
-        let alive = self.alive.load(Ordering::Relaxed);
-        if alive > since {
+        if fatal {
+            return Some(text);
+        }
+        if self.alive.load(Ordering::Relaxed) > since {
             *complaint = None;
             return None;
         }
         (monotonic_ns() - since > SILENT_NS).then_some(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn broken() -> cpal::Error {
+        cpal::Error::with_message(ErrorKind::BackendError, "no more")
+    }
+
+    #[test]
+    fn a_device_that_calls_after_it_complained_is_there() {
+        let health = Health::default();
+        health.note(&broken());
+        assert_eq!(health.gone(), None);
+        health.alive(monotonic_ns() + 1);
+        assert_eq!(health.gone(), None);
+        assert!(health.complaint.lock().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_device_that_complained_and_does_not_call_again_is_gone() {
+        let health = Health::default();
+        health.note(&broken());
+        health.complaint.lock().unwrap().as_mut().unwrap().since -= 2 * SILENT_NS;
+        health.alive(monotonic_ns() - 4 * SILENT_NS);
+        assert!(health.gone().unwrap().contains("no more"));
+    }
+
+    #[test]
+    fn a_device_that_was_taken_away_is_gone_at_once() {
+        let health = Health::default();
+        health.note(&cpal::Error::with_message(ErrorKind::DeviceNotAvailable, "unplugged"));
+        assert!(health.gone().unwrap().contains("unplugged"));
+    }
+
+    #[test]
+    fn a_device_that_falls_silent_without_a_word_is_gone() {
+        let health = Health::default();
+        health.alive(monotonic_ns() - DEAD_NS - 1);
+        assert!(health.gone().unwrap().contains("no sign of life"));
     }
 }

@@ -23,7 +23,7 @@ const BLOCKS: usize = 4_096;
 
 /// A running microphone.
 pub struct Input {
-    _stream: Stream,
+    stream: Option<Stream>,
     name: String,
     channels: usize,
     samples: Consumer<f32>,
@@ -97,6 +97,15 @@ impl Input {
     }
 }
 
+impl Drop for Input {
+    fn drop(&mut self) {
+        // To end the stream of a device that is gone may take for ever.
+        if self.trouble.health.gone().is_some() {
+            std::mem::forget(self.stream.take());
+        }
+    }
+}
+
 impl Opener for Input {
     fn build<T>(wanted: &Wanted, selected: &Selected) -> Result<Self, cpal::Error>
     where
@@ -124,7 +133,7 @@ impl Opener for Input {
         )?;
         stream.play()?;
         let name = selected.name.clone();
-        Ok(Self { _stream: stream, name, channels, samples, blocks, wake, trouble })
+        Ok(Self { stream: Some(stream), name, channels, samples, blocks, wake, trouble })
     }
 }
 

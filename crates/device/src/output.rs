@@ -26,7 +26,7 @@ const SMOOTHING: i64 = 16;
 
 /// A running loudspeaker.
 pub struct Output {
-    _stream: Stream,
+    stream: Option<Stream>,
     name: String,
     rate: Rate,
     channels: usize,
@@ -123,6 +123,15 @@ impl Output {
     }
 }
 
+impl Drop for Output {
+    fn drop(&mut self) {
+        // To end the stream of a device that is gone may take for ever.
+        if self.state.health.gone().is_some() {
+            std::mem::forget(self.stream.take());
+        }
+    }
+}
+
 impl Opener for Output {
     fn build<T>(wanted: &Wanted, selected: &Selected) -> Result<Self, cpal::Error>
     where
@@ -149,7 +158,7 @@ impl Opener for Output {
         )?;
         stream.play()?;
         let (name, rate) = (selected.name.clone(), wanted.rate);
-        Ok(Self { _stream: stream, name, rate, channels, capacity, samples, pulls, pushed: 0, state })
+        Ok(Self { stream: Some(stream), name, rate, channels, capacity, samples, pulls, pushed: 0, state })
     }
 }
 
