@@ -1,11 +1,16 @@
-//! Loss repair for RTP audio, as pure state: redundant audio (RFC 2198), parity packets (RFC 5109).
+//! Loss repair for RTP audio, as pure state: redundant audio (RFC 2198), parity packets (RFC 5109), retransmission
+//! (RFC 4585, RFC 4588).
 
 mod parity;
 mod protect;
 mod red;
+mod request;
+mod resend;
 mod restore;
 
 pub use parity::{MAX_SPAN, Parity, ReceivedParity};
 pub use protect::{Guard, ParityShape, Protection};
 pub use red::{MAX_BLOCKS, MAX_GENERATIONS, RedBlock, RedBlocks, RedEncoder, RedError, read_red};
+pub use request::{RequestConfig, Requester, read_nack, write_nack};
+pub use resend::{ResendConfig, Resender, read_resent};
 pub use restore::{Origin, RestoreStats, Restorer};

@@ -20,6 +20,9 @@ const MAX_KEPT: usize = 2048;
 /// Bytes that a parity packet has before what it restores with.
 const MAX_PARITY_HEADER: usize = 18;
 
+/// How far from where its timestamp puts it the number of a repaired packet may lie.
+const MAX_ASIDE: u64 = 48;
+
 /// A jump of the numbers by more than this is a new beginning.
 const MAX_JUMP: u64 = 3000;
 
@@ -61,9 +64,8 @@ pub struct Restorer<P> {
 #[derive(Debug, Default)]
 struct Source {
     numbers: Unwrapper,
-    /// Number, timestamp and bytes of the packets that were seen or recovered. The bytes are there only where the
-    /// source sends parity packets, which restore packets as they were sent.
-    seen: BTreeMap<u64, (u32, Vec<u8>)>,
+    /// The packets that were seen or recovered, by their numbers.
+    seen: BTreeMap<u64, Seen>,
     /// Up to where what was seen has been forgotten.
     floor: u64,
     parity: VecDeque<ReceivedParity>,
@@ -71,6 +73,15 @@ struct Source {
     media: Option<u8>,
     last_turn: u64,
     scratch: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    timestamp: u32,
+    /// The packet as it was sent; empty where it is not known, or too long.
+    bytes: Vec<u8>,
+    /// Whether it is a parity packet, whose timestamp is that of another.
+    parity: bool,
 }
 
 impl<P: Copy + Ord> Restorer<P> {
@@ -156,9 +167,9 @@ impl Source {
     fn remember(&mut self, number: u64, timestamp: u32, bytes: &[u8]) {
         let mut kept = Vec::new();
         while self.seen.len() >= MAX_SEEN {
-            if let Some((oldest, (_, freed))) = self.seen.pop_first() {
+            if let Some((oldest, freed)) = self.seen.pop_first() {
                 self.floor = oldest;
-                kept = freed;
+                kept = freed.bytes;
             }
         }
         kept.clear();
@@ -166,7 +177,7 @@ impl Source {
             kept.extend_from_slice(bytes);
         }
         if number > self.floor {
-            self.seen.insert(number, (timestamp, kept));
+            self.seen.insert(number, Seen { timestamp, bytes: kept, parity: false });
         }
     }
 
@@ -199,7 +210,7 @@ impl Source {
             header.sequence = lost as u16;
             header.timestamp = timestamp;
             header.marker = false;
-            self.seen.insert(lost, (timestamp, Vec::new()));
+            self.seen.insert(lost, Seen { timestamp, ..Seen::default() });
             stats.recovered_red += 1;
             write_packet(header, &[], block.payload, &mut self.scratch);
             out(&self.scratch, Origin::Recovered);
@@ -212,26 +223,26 @@ impl Source {
     fn place(&self, carrier: u64, carried_at: u32, timestamp: u32, back: u64) -> Option<u64> {
         let mut above = (carrier, carried_at);
         let mut below = None;
-        for (&number, &(seen_at, _)) in self.seen.range(..carrier).rev() {
-            match timestamp.wrapping_sub(seen_at) as i32 {
+        for (&number, seen) in self.seen.range(..carrier).rev().filter(|(_, seen)| !seen.parity) {
+            match timestamp.wrapping_sub(seen.timestamp) as i32 {
                 0 => return None,
                 1.. => {
-                    below = Some((number, seen_at));
+                    below = Some((number, seen.timestamp));
                     break;
                 }
-                _ => above = (number, seen_at),
+                _ => above = (number, seen.timestamp),
             }
         }
-        let Some((low, low_at)) = below else {
-            return carrier.checked_sub(back).filter(|number| *number > self.floor && *number < above.0);
+        let (low, likely) = match below {
+            None => (self.floor, carrier.checked_sub(back)?),
+            Some((low, low_at)) => {
+                let (steps, span) = (above.0 - low, u64::from(above.1.wrapping_sub(low_at)).max(1));
+                let into = u64::from(timestamp.wrapping_sub(low_at));
+                (low, low + (into * steps + span / 2) / span)
+            }
         };
-        let (free, span) = (above.0 - low - 1, above.1.wrapping_sub(low_at));
-        if free == 0 || span == 0 {
-            return None;
-        }
-        let into = u64::from(timestamp.wrapping_sub(low_at));
-        let steps = (into * (free + 1) + u64::from(span) / 2) / u64::from(span);
-        Some(low + steps.clamp(1, free))
+        let is_free = |number: &u64| *number > low && *number < above.0 && !self.seen.contains_key(number);
+        (0..=MAX_ASIDE).flat_map(|aside| [likely.saturating_sub(aside), likely + aside]).find(is_free)
     }
 
     fn take_parity(
@@ -243,7 +254,7 @@ impl Source {
         out: &mut impl FnMut(&[u8], Origin),
     ) {
         stats.parity_packets += 1;
-        self.seen.insert(number, (packet.header.timestamp, Vec::new()));
+        self.seen.insert(number, Seen { parity: true, ..Seen::default() });
         match ReceivedParity::read(packet.payload).filter(|_| packet.payload.len() <= MAX_KEPT + MAX_PARITY_HEADER) {
             Some(parity) => {
                 if self.parity.len() == MAX_PARITY {
@@ -301,14 +312,14 @@ impl Source {
                 missing = Some(number);
             }
             // What redundant audio gave back is not the packet as it was sent.
-            restorable &= Some(number) == missing || self.seen.get(&number).is_some_and(|(_, bytes)| !bytes.is_empty());
+            restorable &= Some(number) == missing || self.seen.get(&number).is_some_and(|seen| !seen.bytes.is_empty());
         }
         let Some(missing) = missing else { return Attempt::Useless };
         if !restorable {
             return Attempt::Later;
         }
         let mut bytes = Vec::new();
-        let find = |sequence| self.seen.get(&nearest(sequence)).map(|(_, bytes)| bytes.as_slice());
+        let find = |sequence| self.seen.get(&nearest(sequence)).map(|seen| seen.bytes.as_slice());
         if parity.restore(ssrc, missing as u16, find, &mut bytes) && Packet::parse(&bytes).is_ok() {
             Attempt::Restored(missing, bytes)
         } else {

@@ -1,0 +1,136 @@
+//! Retransmission: the receiver's half. It notices what is missing, and asks for it while that can help (RFC 4585).
+
+use std::collections::BTreeMap;
+
+use vox_frame::{Stamp, Unwrapper};
+
+/// Numbers that are asked for at a time; of more in a row the path is broken, not lossy.
+const MAX_MISSING: usize = 128;
+
+/// How often a packet is asked for, at most.
+const MAX_TIMES: u8 = 3;
+
+/// When packets are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestConfig {
+    /// How long a packet may be late by the network alone before it is missing, in ns.
+    pub patience_ns: i64,
+    /// How long after it should have come a packet is of use, in ns.
+    pub useful_ns: i64,
+}
+
+/// Asks for the missing packets of one stream.
+#[derive(Debug)]
+pub struct Requester {
+    config: RequestConfig,
+    numbers: Unwrapper,
+    highest: Option<u64>,
+    missing: BTreeMap<u64, Missing>,
+    round_trip_ns: i64,
+    asked: u64,
+    repaired: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Missing {
+    since: Stamp,
+    next: Stamp,
+    times: u8,
+}
+
+impl Requester {
+    /// A requester that has heard nothing. Until it is told otherwise the round trip takes 100 ms.
+    pub fn new(config: RequestConfig) -> Self {
+        Self {
+            config,
+            numbers: Unwrapper::default(),
+            highest: None,
+            missing: BTreeMap::new(),
+            round_trip_ns: 100_000_000,
+            asked: 0,
+            repaired: 0,
+        }
+    }
+
+    /// The round trip, as RTCP tells it.
+    pub fn set_round_trip(&mut self, ns: i64) {
+        self.round_trip_ns = ns.clamp(1_000_000, 10_000_000_000);
+    }
+
+    /// A packet of that number came, or came again.
+    pub fn handle_packet(&mut self, now: Stamp, sequence: u16) {
+        let number = self.numbers.extend(sequence).0;
+        if let Some(missing) = self.missing.remove(&number) {
+            self.repaired += u64::from(missing.times > 0);
+            return;
+        }
+        let Some(highest) = self.highest.replace(self.highest.map_or(number, |highest| highest.max(number))) else {
+            return;
+        };
+        let gap = number.saturating_sub(highest + 1);
+        if gap as usize > MAX_MISSING {
+            self.missing.clear();
+            return;
+        }
+        let first = Missing { since: now, next: now.plus(self.config.patience_ns), times: 0 };
+        self.missing.extend((highest + 1..number).map(|number| (number, first)));
+        while self.missing.len() > MAX_MISSING {
+            self.missing.pop_first();
+        }
+    }
+
+    /// When [`poll`](Self::poll) has something to ask for.
+    pub fn next_deadline(&self) -> Option<Stamp> {
+        self.missing.values().map(|missing| missing.next).min()
+    }
+
+    /// The numbers to ask for now, in order; each is asked for again after one and a half round trips. One that could
+    /// not come in time is given up.
+    pub fn poll(&mut self, now: Stamp) -> Vec<u16> {
+        let (round_trip, useful) = (self.round_trip_ns, self.config.useful_ns);
+        let mut numbers = Vec::new();
+        self.missing.retain(|number, missing| {
+            if now < missing.next {
+                return true;
+            }
+            let in_time = now.since(missing.since) + round_trip <= useful;
+            if !in_time || missing.times >= MAX_TIMES {
+                return false;
+            }
+            missing.times += 1;
+            missing.next = now.plus(round_trip + round_trip / 2);
+            numbers.push(*number as u16);
+            true
+        });
+        self.asked += numbers.len() as u64;
+        numbers
+    }
+
+    /// How many requests for a packet were made, and how many packets came of them.
+    pub const fn stats(&self) -> (u64, u64) {
+        (self.asked, self.repaired)
+    }
+}
+
+/// Numbers as the entries of a generic NACK (RFC 4585, section 6.2.1): one, and a bit for each of the 16 after it.
+pub fn write_nack(numbers: &[u16]) -> Vec<(u16, u16)> {
+    let mut entries: Vec<(u16, u16)> = Vec::new();
+    for &number in numbers {
+        match entries.last_mut() {
+            Some((first, bits)) if (1..=16).contains(&number.wrapping_sub(*first)) => {
+                *bits |= 1 << (number.wrapping_sub(*first) - 1);
+            }
+            Some((first, _)) if *first == number => {}
+            _ => entries.push((number, 0)),
+        }
+    }
+    entries
+}
+
+/// The numbers that the entries of a generic NACK name.
+pub fn read_nack(entries: &[(u16, u16)]) -> impl Iterator<Item = u16> + '_ {
+    entries.iter().flat_map(|&(first, bits)| {
+        let more = (0..16u16).filter(move |bit| bits & 1 << bit != 0).map(move |bit| first.wrapping_add(bit + 1));
+        core::iter::once(first).chain(more)
+    })
+}
