@@ -8,12 +8,16 @@ use vox_cli::Failure;
 use vox_frame::Stamp;
 use vox_rtp::{Description, Outgoing, Protocol, Route};
 use vox_sys::Clock;
+use vox_sys::batch::Batch;
 use vox_sys::net::{self, SendOptions};
 
 use crate::args::Args;
 
 /// The largest datagram there is, in bytes.
 const MAX_DATAGRAM: usize = 65_536;
+
+/// Datagrams that are read at once.
+const BATCH: usize = 32;
 
 /// Hops of reports to a group, where nothing is known of its size.
 const REPORT_TTL: u32 = 16;
@@ -24,6 +28,9 @@ pub(crate) struct Ports {
     rtcp: Option<UdpSocket>,
     /// Where all reports go: the group, or an address that was given.
     everybody: Option<Everybody>,
+    /// What came to the socket of RTP, and whether it had its turn.
+    batch: Batch,
+    filled: bool,
     buffer: Vec<u8>,
 }
 
@@ -57,7 +64,7 @@ impl Ports {
             None if group && !args.no_rtcp => Some(Everybody::Group(group_sender(beside, args)?)),
             None => None,
         };
-        Ok(Self { rtp, rtcp, everybody, buffer: vec![0; MAX_DATAGRAM] })
+        Ok(Self { rtp, rtcp, everybody, batch: Batch::new(BATCH), filled: false, buffer: vec![0; MAX_DATAGRAM] })
     }
 
     /// Whether reports go to one place, not back to each source.
@@ -70,19 +77,25 @@ impl Ports {
         core::iter::once(&self.rtp).chain(&self.rtcp).map(UdpSocket::as_fd).collect()
     }
 
-    /// The next datagram that is there.
+    /// The next datagram that is there; none once both sockets had their turn, so that neither starves the other.
     pub(crate) fn receive(&mut self, clock: &Clock) -> Result<Option<Received<'_>>, Failure> {
         let failed = |error| Failure::network(format_args!("cannot receive: {error}"));
-        let mut received = net::receive(&self.rtp, &mut self.buffer).map_err(failed)?;
-        let mut mux = true;
-        if received.is_none()
-            && let Some(rtcp) = &self.rtcp
-        {
-            received = net::receive(rtcp, &mut self.buffer).map_err(failed)?;
-            mux = false;
+        if self.batch.is_empty() && !std::mem::replace(&mut self.filled, true) {
+            self.batch.fill(&self.rtp).map_err(failed)?;
         }
-        let Some(datagram) = received else { return Ok(None) };
-        let bytes = &self.buffer[..datagram.length];
+        let mux = !self.batch.is_empty();
+        let received = if mux {
+            self.batch.pop()
+        } else if let Some(rtcp) = &self.rtcp {
+            let received = net::receive(rtcp, &mut self.buffer).map_err(failed)?;
+            received.map(|datagram| (datagram, &mut self.buffer[..datagram.length]))
+        } else {
+            None
+        };
+        let Some((datagram, bytes)) = received else {
+            self.filled = false;
+            return Ok(None);
+        };
         Ok(Some(Received {
             route: Route { mux, to: datagram.from },
             arrived: clock.now().plus(-datagram.age),

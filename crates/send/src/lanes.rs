@@ -12,15 +12,19 @@ use vox_cli::{Failure, warn};
 use vox_frame::{Rate, Stamp};
 use vox_rtp::{Outgoing, Protocol, Route};
 use vox_sys::Clock;
+use vox_sys::batch;
 use vox_sys::net::{self, SendOptions};
 
 use crate::args::Args;
 use crate::cover::{Cover, key};
 use crate::tcp::TcpOutlet;
+use crate::train::Train;
 
 /// The lanes are shared by the thread that sends media and the one that sends reports and listens.
 pub(crate) struct Lanes {
     lanes: Vec<Lane>,
+    /// Packets that leave together.
+    train: Mutex<Train>,
     tcp: Mutex<Vec<TcpOutlet>>,
     cover: Option<Cover>,
     /// Whether reports are sent and heard.
@@ -36,6 +40,8 @@ struct Lane {
     rtp: UdpSocket,
     /// Where its RTCP goes, and by which socket; none for the socket of RTP.
     control: Option<(SocketAddr, UdpSocket)>,
+    /// Whether the way there has refused several packets in one call.
+    one_by_one: AtomicBool,
 }
 
 /// A datagram that came back.
@@ -64,6 +70,7 @@ impl Lanes {
         let zero = AtomicU64::default;
         Ok(Self {
             lanes,
+            train: Mutex::default(),
             tcp: Mutex::new(tcp),
             cover: key(args)?.map(Cover::new),
             reports: !args.no_rtcp,
@@ -96,22 +103,49 @@ impl Lanes {
             }
         };
         self.tcp().iter_mut().try_for_each(|outlet| outlet.send(packet))?;
-        for lane in &self.lanes {
-            match lane.send(packet) {
+        if self.lanes.is_empty() {
+            return Ok(());
+        }
+        let mut train = self.train();
+        if !train.takes(packet) {
+            self.depart(&mut train);
+        }
+        train.push(packet);
+        Ok(())
+    }
+
+    /// Sends what waits to be sent together.
+    pub(crate) fn depart_now(&self) {
+        self.depart(&mut self.train());
+    }
+
+    /// Whether anything waits to be sent.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.train().is_empty()
+    }
+
+    fn train(&self) -> MutexGuard<'_, Train> {
+        self.train.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn depart(&self, train: &mut Train) {
+        let packets = train.len() as u64;
+        for lane in self.lanes.iter().filter(|_| packets > 0) {
+            match lane.send_all(train) {
                 Ok(refused) => {
-                    self.packets.fetch_add(1, Ordering::Relaxed);
-                    self.bytes.fetch_add(packet.len() as u64, Ordering::Relaxed);
+                    self.packets.fetch_add(packets, Ordering::Relaxed);
+                    self.bytes.fetch_add(train.bytes().len() as u64, Ordering::Relaxed);
                     self.errors.fetch_add(u64::from(refused), Ordering::Relaxed);
                 }
                 Err(error) => {
-                    self.errors.fetch_add(1, Ordering::Relaxed);
+                    self.errors.fetch_add(packets, Ordering::Relaxed);
                     if !self.told.swap(true, Ordering::Relaxed) {
                         warn(format_args!("cannot send to {}: {error}; going on", lane.address));
                     }
                 }
             }
         }
-        Ok(())
+        train.clear();
     }
 
     /// Sends RTCP, to every destination or to one. What cannot be sent now is said again with the next report.
@@ -216,7 +250,7 @@ impl Lane {
         }
         if args.rtcp_mux || args.no_rtcp || address.port() == u16::MAX {
             net::hear_back(&rtp)?;
-            return Ok(Self { address, rtp, control: None });
+            return Ok(Self { address, rtp, control: None, one_by_one: AtomicBool::default() });
         }
         let beside = SocketAddr::new(address.ip(), address.port() + 1);
         // Symmetric: RTCP leaves from the port beside the one of RTP where that is free (RFC 3550, section 11).
@@ -224,7 +258,25 @@ impl Lane {
         let next = SocketAddr::new(unspecified_or(options.local, local.ip()), local.port().saturating_add(1));
         let symmetric = net::reporter(beside, &SendOptions { local: Some(next), ..options.clone() });
         let socket = symmetric.or_else(|_| net::reporter(beside, &SendOptions { local: None, ..options }))?;
-        Ok(Self { address, rtp, control: Some((beside, socket)) })
+        Ok(Self { address, rtp, control: Some((beside, socket)), one_by_one: AtomicBool::default() })
+    }
+
+    /// Sends packets that leave together, in one call where the kernel and the way there allow it.
+    fn send_all(&self, train: &Train) -> io::Result<bool> {
+        if train.len() > 1 && !self.one_by_one.load(Ordering::Relaxed) {
+            let send = || batch::send_train(&self.rtp, train.bytes(), train.size());
+            match send() {
+                Ok(()) => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => return send().map(|()| true),
+                // An interface without checksums in hardware, a tunnel with a smaller MTU: nothing was sent.
+                Err(_) => self.one_by_one.store(true, Ordering::Relaxed),
+            }
+        }
+        let mut refused = false;
+        for packet in train.packets() {
+            refused |= self.send(packet)?;
+        }
+        Ok(refused)
     }
 
     /// Sends; says whether an earlier packet was refused, which the kernel reports in place of sending this one.

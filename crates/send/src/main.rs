@@ -10,6 +10,7 @@ mod queue;
 mod report;
 mod stream;
 mod tcp;
+mod train;
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
@@ -23,7 +24,7 @@ use lanes::Lanes;
 use payload::PayloadTypes;
 use report::Reporter;
 use stream::{Clocks, Stream, random, wait_until};
-use vox_cli::{Ended, Failure, Input, Next, Output, Wake, stop_requested, wait, warn};
+use vox_cli::{Ended, Failure, Flush, Input, Next, Output, Wake, stop_requested, wait, warn};
 use vox_frame::{Channels, Codec, Raw, Record, StreamId};
 use vox_rtp::{Control, ControlConfig, PayloadMap, Receiver, ReceiverConfig};
 use vox_sys::{Clock, pipe};
@@ -57,6 +58,7 @@ fn send(args: &Args) -> Result<(), Failure> {
         };
         stage.run(&mut input)
     });
+    lanes.depart_now();
     if args.duplex && outcome.is_ok() && !stop_requested() {
         listening.said_all();
         while wait(Some(listening.ended().as_fd()), None)? == Wake::Deadline {}
@@ -102,6 +104,20 @@ fn listen(args: &Args, lanes: &Arc<Lanes>, control: &SharedControl, clock: Clock
     ear.spawn()
 }
 
+/// What waits to be sent leaves before the input is waited for.
+struct Waiting<'a>(&'a Lanes);
+
+impl Flush for Waiting<'_> {
+    fn flush(&mut self) -> Result<(), Failure> {
+        self.0.depart_now();
+        Ok(())
+    }
+
+    fn is_pending(&self) -> bool {
+        self.0.is_waiting()
+    }
+}
+
 struct Stage<'a> {
     args: &'a Args,
     lanes: &'a Lanes,
@@ -119,7 +135,7 @@ struct Stage<'a> {
 impl Stage<'_> {
     fn run(&mut self, input: &mut Input) -> Result<Ended, Failure> {
         loop {
-            match input.next_for_sink(None)? {
+            match input.next(None, &mut Waiting(self.lanes))? {
                 Next::Record(raw) => self.record(raw)?,
                 Next::Deadline => {}
                 Next::End(ended) => {

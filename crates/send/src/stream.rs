@@ -158,6 +158,10 @@ impl Stream {
                 outcome?;
             }
         }
+        if !self.format.live {
+            // What is paced leaves at its own time, not with what follows.
+            lanes.depart_now();
+        }
         let later = self.format.rate.ns(piece.timestamp.since(audio.timestamp));
         let captured = captured.plus(later);
         let (rtp, payload) = (piece.rtp, piece.payload);
@@ -175,6 +179,7 @@ impl Stream {
                 }
             });
         }
+        lanes.depart_now();
         outcome
     }
 

@@ -1,5 +1,6 @@
 //! The edge between the pure crates and the system: clocks, pipes, waiting, sockets, priorities.
 
+pub mod batch;
 mod clock;
 pub mod net;
 pub mod pipe;

@@ -299,7 +299,7 @@ pub fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Option<Datag
     Ok(Some(Datagram { length, from, age: kernel_age(&message) }))
 }
 
-fn address(name: &libc::sockaddr_storage) -> SocketAddr {
+pub(crate) fn address(name: &libc::sockaddr_storage) -> SocketAddr {
     if libc::c_int::from(name.ss_family) == libc::AF_INET6 {
         // SAFETY: the family says that it is an IPv6 name, and the storage is large enough and aligned for any.
         let name = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in6>() };
@@ -312,7 +312,7 @@ fn address(name: &libc::sockaddr_storage) -> SocketAddr {
 }
 
 /// How long ago the kernel received the message, by the system clock; 0 where that clock was stepped in between.
-fn kernel_age(message: &libc::msghdr) -> i64 {
+pub(crate) fn kernel_age(message: &libc::msghdr) -> i64 {
     // SAFETY: the message was filled in by recvmsg, so its control part is a list of headers within its length.
     let header = unsafe { libc::CMSG_FIRSTHDR(message) };
     // SAFETY: CMSG_FIRSTHDR gives null or a header within the control part.
