@@ -42,7 +42,7 @@ impl Draw {
 
     /// Between the two, in ns.
     pub(crate) fn between(&mut self, least: i64, most: i64) -> i64 {
-        least + round((most - least) as f64 * self.unit())
+        least.saturating_add(round(most.saturating_sub(least) as f64 * self.unit()))
     }
 
     /// Between the two.

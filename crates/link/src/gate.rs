@@ -3,6 +3,10 @@
 use crate::config::{Outage, Stalls};
 use crate::draw::{Draw, Purpose};
 
+/// What is sent so much later than anything before finds a link that has just been opened, in ns: a stamp that lies
+/// must not make years of stalls.
+pub(crate) const MAX_JUMP_NS: i64 = 3_600_000_000_000;
+
 /// One kind of stalls, made as time goes on.
 #[derive(Debug, Clone)]
 pub(crate) struct Gate {
@@ -24,7 +28,10 @@ impl Gate {
 
     /// When a packet of `at` ns is served, and whether it is lost.
     pub(crate) fn pass(&mut self, at_ns: i64) -> (i64, bool) {
-        while at_ns >= self.to_ns {
+        if at_ns.saturating_sub(self.to_ns) > MAX_JUMP_NS {
+            self.to_ns = at_ns;
+        }
+        while at_ns >= self.to_ns && self.to_ns < i64::MAX {
             self.next();
         }
         if at_ns < self.from_ns {
@@ -36,7 +43,7 @@ impl Gate {
     fn next(&mut self) {
         let Stalls { every_ns, least_ns, shortest_ns, longest_ns, .. } = self.stalls;
         // At least 1 ms a round, so that time goes on whatever was asked for.
-        let wait = least_ns + self.times.exponential((every_ns - least_ns).max(0));
+        let wait = least_ns.saturating_add(self.times.exponential(every_ns.saturating_sub(least_ns).max(0)));
         self.from_ns = self.to_ns.saturating_add(wait.max(1_000_000));
         self.to_ns = self.from_ns.saturating_add(self.times.between(shortest_ns, longest_ns).max(0));
     }
@@ -44,5 +51,5 @@ impl Gate {
 
 /// Whether `at_ns` lies in one of the outages.
 pub(crate) fn is_out(outages: &[Outage], at_ns: i64) -> bool {
-    outages.iter().any(|outage| (0..outage.length_ns).contains(&(at_ns - outage.from_ns)))
+    outages.iter().any(|outage| (0..outage.length_ns).contains(&at_ns.saturating_sub(outage.from_ns)))
 }

@@ -108,7 +108,7 @@ impl Link {
     pub fn handle_packet(&mut self, sent: Stamp, bytes: usize) -> Passage {
         let origin = *self.origin.get_or_insert(sent);
         let sent_ns = sent.since(origin);
-        let at_ns = sent_ns - (sent_ns as f64 * self.config.ppm * 1e-6).round() as i64;
+        let at_ns = sent_ns.saturating_sub((sent_ns as f64 * self.config.ppm * 1e-6).round() as i64);
         self.tally.packets += 1;
         let held = self.config.reorder.filter(|reorder| self.reorders.chance(reorder.share));
         let doubled = self.duplicates.chance(self.config.duplicate);
@@ -123,8 +123,9 @@ impl Link {
             Ok(ns) => {
                 self.tally.reordered += u64::from(held.is_some());
                 self.tally.duplicated += u64::from(doubled);
-                self.tally.delay_ns += i128::from(ns - at_ns);
-                self.tally.longest_ns = self.tally.longest_ns.max(ns - at_ns);
+                let delay_ns = ns.saturating_sub(at_ns);
+                self.tally.delay_ns += i128::from(delay_ns);
+                self.tally.longest_ns = self.tally.longest_ns.max(delay_ns);
                 let copy = doubled.then(|| stamp(self.copy(ns)));
                 Passage { fate: Fate::Arrives(stamp(ns)), copy }
             }

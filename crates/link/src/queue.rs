@@ -2,6 +2,7 @@
 
 use crate::config::{Congestion, RateLimit, Spikes};
 use crate::draw::{Draw, Purpose};
+use crate::gate::MAX_JUMP_NS;
 
 /// A queue that others fill, as a saw tooth.
 #[derive(Debug, Clone)]
@@ -30,7 +31,7 @@ impl Sawtooth {
     /// The delay of the queue at that time, in ns, and whether the packet is dropped.
     pub(crate) fn pass(&mut self, at_ns: i64) -> (i64, bool) {
         let peak = self.congestion.peak_ns as f64;
-        let elapsed = (at_ns - self.last_ns).max(0) as f64;
+        let elapsed = at_ns.saturating_sub(self.last_ns).max(0) as f64;
         self.last_ns = self.last_ns.max(at_ns);
         match self.tooth {
             Tooth::Rising { in_ns } => {
@@ -76,13 +77,18 @@ impl SpikeTrain {
 
     /// The delay at that time, in ns.
     pub(crate) fn pass(&mut self, at_ns: i64) -> i64 {
-        while at_ns >= self.next_ns {
+        if at_ns.saturating_sub(self.next_ns) > MAX_JUMP_NS {
+            self.next_ns = at_ns;
+        }
+        while at_ns >= self.next_ns && self.next_ns < i64::MAX {
             self.last_ns = Some(self.next_ns);
             // At least 1 ms apart, so that time goes on whatever was asked for.
             self.next_ns = self.next_ns.saturating_add(self.draw.exponential(self.spikes.every_ns).max(1_000_000));
         }
         let Spikes { height_ns, fade_ns, .. } = self.spikes;
-        let Some(since) = self.last_ns.map(|last| at_ns - last).filter(|since| *since < fade_ns) else { return 0 };
+        let Some(since) = self.last_ns.map(|last| at_ns.saturating_sub(last)).filter(|since| *since < fade_ns) else {
+            return 0;
+        };
         (height_ns as f64 * (1.0 - since as f64 / fade_ns as f64)) as i64
     }
 }
@@ -102,7 +108,7 @@ impl Bottleneck {
     /// When a packet that comes at `at_ns` is through; none where the queue is full.
     pub(crate) fn pass(&mut self, at_ns: i64, bytes: usize) -> Option<i64> {
         let begins = self.free_ns.max(at_ns);
-        if begins - at_ns > self.limit.queue_ns {
+        if begins.saturating_sub(at_ns) > self.limit.queue_ns {
             return None;
         }
         let takes = bytes as u128 * 8 * 1_000_000_000 / u128::from(self.limit.bits_per_second.max(1));

@@ -8,6 +8,9 @@ const MAX_ROWS: usize = 2_000_000;
 /// The longest delay that a trace may hold, in ms.
 const MAX_DELAY_MS: f64 = 3_600_000.0;
 
+/// The longest trace, in ms: eleven days.
+const MAX_AT_MS: f64 = 1e9;
+
 /// The delays and losses of a recorded network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trace {
@@ -110,13 +113,13 @@ impl Columns {
 
     fn row(&self, number: usize, line: &str) -> Result<Row, TraceError> {
         let field = |index: usize| line.split(',').nth(index).unwrap_or_default().trim();
-        let time = |text: &str| {
-            let ms = text.parse::<f64>().ok().filter(|ms| (0.0..=MAX_DELAY_MS).contains(ms));
+        let time = |text: &str, most: f64| {
+            let ms = text.parse::<f64>().ok().filter(|ms| (0.0..=most).contains(ms));
             ms.map(|ms| (ms * 1e6).round() as i64).ok_or_else(|| TraceError::Number(number, text.to_owned()))
         };
         let is_lost = field(self.delay) == "lost" || self.lost.is_some_and(|lost| matches!(field(lost), "1" | "true"));
-        let delay_ns = if is_lost { None } else { Some(time(field(self.delay))?) };
-        let at_ns = self.at.map_or(Ok(0), |at| time(field(at)))?;
+        let delay_ns = if is_lost { None } else { Some(time(field(self.delay), MAX_DELAY_MS)?) };
+        let at_ns = self.at.map_or(Ok(0), |at| time(field(at), MAX_AT_MS))?;
         Ok(Row { at_ns, delay_ns })
     }
 }
@@ -146,12 +149,12 @@ impl Replay {
         // The last row holds as long as the mean of the others.
         let span = rows[rows.len() - 1].at_ns;
         let length = (span + span / (rows.len() as i64 - 1).max(1)).max(1);
-        let into = (at_ns - self.round_ns).max(0);
+        let into = at_ns.saturating_sub(self.round_ns).max(0);
         if into >= length {
-            self.round_ns += into / length * length;
+            self.round_ns = self.round_ns.saturating_add(into / length * length);
             self.next = 0;
         }
-        let into = (at_ns - self.round_ns).max(0);
+        let into = at_ns.saturating_sub(self.round_ns).max(0);
         while rows.get(self.next + 1).is_some_and(|row| row.at_ns <= into) {
             self.next += 1;
         }

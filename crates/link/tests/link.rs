@@ -1,7 +1,7 @@
 //! What each part of a link does to packets.
 
 use vox_frame::Stamp;
-use vox_link::{Burst, Config, Fate, Jitter, Link, Loss, Outage, Passage, RateLimit, Reorder, Spikes, Trace};
+use vox_link::{Burst, Config, Fate, Jitter, Link, Loss, Outage, Passage, RateLimit, Reorder, Spikes, Stalls, Trace};
 
 const MS: i64 = 1_000_000;
 
@@ -135,4 +135,33 @@ fn a_trace_says_it_all() {
     let trace = Some(Trace::parse("20\nlost\n35\n").unwrap());
     let config = Config { trace, base_ns: 99 * MS, in_order: false, ..Config::PERFECT };
     assert_eq!(delays(&config, 1, 4), [Some(20.0), None, Some(35.0), Some(20.0)]);
+}
+
+#[test]
+fn absurd_times_and_parameters_neither_panic_nor_hang() {
+    let extremes = [i64::MIN, -1, 0, 1, 20 * MS, 3_600_000 * MS, i64::MAX / 2, i64::MAX];
+    let stalls = |every_ns, longest_ns| Stalls { every_ns, least_ns: 0, shortest_ns: 0, longest_ns, drop: 0.5 };
+    for &value in extremes.iter().filter(|value| **value >= 0) {
+        let config = Config {
+            base_ns: value,
+            jitter: Jitter::Normal { mean_ns: value, deviation_ns: value },
+            stalls: vec![stalls(value, value)],
+            outages: vec![Outage { from_ns: value, length_ns: value }],
+            spikes: Some(Spikes { every_ns: value, height_ns: value, fade_ns: value }),
+            rate: Some(RateLimit { bits_per_second: 1, queue_ns: value }),
+            spacing_ns: value,
+            reorder: Some(Reorder { share: 0.5, by_ns: value }),
+            duplicate: 0.5,
+            ppm: 10_000.0,
+            trace: Some(Trace::parse("at_ms,delay_ms\n0,1\n1000000000,3600000\n").unwrap()),
+            ..Config::PERFECT
+        };
+        for &first in &extremes {
+            let mut link = Link::new(config.clone(), 1);
+            for &sent in [first].iter().chain(&extremes).chain(extremes.iter().rev()) {
+                link.handle_packet(Stamp::from_ns(sent), usize::MAX);
+                link.earliest(Stamp::from_ns(sent));
+            }
+        }
+    }
 }

@@ -16,6 +16,9 @@ const WINDOW_NS: i64 = 30_000_000_000;
 /// How far ahead a stream that nobody paces is read in real time, in ns.
 const READ_AHEAD_NS: i64 = 200_000_000;
 
+/// In real time: how far from now a stamp may lie to be believed, in ns.
+const MAX_AWAY_NS: i64 = 10_000_000_000;
+
 /// The most streams at a time.
 const MAX_STREAMS: usize = 4096;
 
@@ -56,6 +59,8 @@ struct InputState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
     Nothing,
+    /// A stream has moved on by more than a record: what can be summed is to be summed now, not held.
+    Jumped,
     /// A stream has begun.
     Opened(Key, Option<String>),
 }
@@ -129,6 +134,7 @@ impl<'a> Mixer<'a> {
                 let place = self.place((input, gap.id), &gap.times, now);
                 if let Some(voice) = self.voices.get_mut(&(input, gap.id)) {
                     voice.gap(gap, place);
+                    return Change::Jumped;
                 }
             }
             Record::End(end) => {
@@ -331,7 +337,11 @@ impl<'a> Mixer<'a> {
         if self.is_live {
             let origin = *self.origin.get_or_insert_with(|| stamp.filter(|_| voice.format.live).unwrap_or(now));
             // What nobody paces begins now, whatever its stamps say.
-            let at = if voice.format.live { frames(rate, stamp.unwrap_or(now), origin) } else { self.head };
+            let here = frames(rate, now, origin);
+            let said = frames(rate, stamp.unwrap_or(now), origin);
+            // A clock that is so far off is not this one.
+            let believed = if said.abs_diff(here) > rate.ticks(MAX_AWAY_NS) { here } else { said };
+            let at = if voice.format.live { believed } else { self.head };
             return Place {
                 at: (voice.format.live || voice.position().is_none()).then_some(at),
                 begin,

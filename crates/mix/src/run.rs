@@ -200,7 +200,7 @@ impl<'a> Run<'a> {
                     return Ok(true);
                 }
                 let change = take_record(&mut self.mixer, index, record, clock, self.clock);
-                self.records += 1;
+                self.records += if change == Change::Jumped { self.mixer.voices() + 1 } else { 1 };
                 self.announce(change)?;
                 Ok(true)
             }

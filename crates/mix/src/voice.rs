@@ -16,8 +16,12 @@ const TOLERANCE_NS: i64 = 10_000_000;
 /// The same where the place is told by when packets arrived, which jitters.
 const ARRIVAL_TOLERANCE_NS: i64 = 500_000_000;
 
-/// The longest hole in media time that is played as silence, in ns; what jumps farther goes on where it was.
-const MAX_HOLE_NS: i64 = 3_600_000_000_000;
+/// The longest gap that is silence, in ns.
+const MAX_GAP_NS: i64 = 3_600_000_000_000;
+
+/// The longest hole in media time, and the longest slot, in ns; what jumps farther goes on where it was. All of it is
+/// held at once, so that it is bounded tighter than a gap.
+const MAX_HOLE_NS: i64 = 60_000_000_000;
 
 /// More than any encoder's delay, in ticks: 65 ms of Opus.
 const MAX_DELAY_TICKS: i64 = 3_120;
@@ -150,7 +154,7 @@ impl Voice {
         self.decoder.gap(gap, &mut pcm);
         let rate = self.decoder.rate();
         let made = gap.duration.min(u64::from(rate.hz()) * StreamDecoder::MAX_AT_ONCE_S);
-        let media = gap.duration.min(rate.ticks(MAX_HOLE_NS));
+        let media = gap.duration.min(rate.ticks(MAX_GAP_NS));
         self.push(&pcm, &gap.times, gap.slot, media);
         if gap.times.due.is_none() {
             self.silence(media.saturating_sub(made));
@@ -215,7 +219,7 @@ impl Voice {
         // What the encoder's delay leaves out at the beginning is missing from then on: the rest is that much earlier.
         let short = (ticks as i64 - (pcm.len() / decoder.channels().count()) as i64).clamp(0, MAX_DELAY_TICKS);
         let (began, given) = *playout.get_or_insert((due, short));
-        let slot = slot_ns.map_or_else(|| rate.ns(ticks), |ns| i64::try_from(ns).unwrap_or(i64::MAX).min(MAX_HOLE_NS));
+        let slot = slot_ns.map_or_else(|| rate.ns(ticks), |ns| i64::try_from(ns).unwrap_or(i64::MAX).min(MAX_GAP_NS));
         let until = i64::try_from(rate.ticks(due.since(began).saturating_add(slot))).unwrap_or(i64::MAX);
         let wanted = usize::try_from(until - given).unwrap_or(0);
         let most = rate.hz() as usize;
