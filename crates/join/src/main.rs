@@ -85,7 +85,7 @@ fn speak_and_hear(
             .map_err(failed)?;
         let spoken = if speaks { speak(args, link) } else { Ok(false) };
         let leaves = match &spoken {
-            Ok(has_spoken) => *has_spoken && (args.leave_at_end || !is_heard()),
+            Ok(has_spoken) => args.leave_at_end || (*has_spoken && !(is_read && is_heard())),
             Err(_) => true,
         };
         if leaves || stop_requested() {

@@ -59,6 +59,8 @@ impl Default for Config {
 pub enum Output {
     /// Send a line, without its end.
     Line(ConnId, Arc<str>),
+    /// Send a packet that waited for the announcement of its stream.
+    Packet(Path, Vec<u8>),
     /// Close a connection, once its lines are out.
     Close(ConnId),
     /// Make something out of a password that can be kept, for [`Hall::handle_protected`].
@@ -174,6 +176,23 @@ impl Hall {
     /// How many people are here.
     pub fn members(&self) -> usize {
         self.people.len()
+    }
+
+    /// Entries of all tables that know of somebody or something besides the lobby: none when nobody is here.
+    pub fn left_over(&self) -> usize {
+        self.connections.len()
+            + self.people.len()
+            + self.rooms.len().saturating_sub(1)
+            + self.calls.len()
+            + self.seated.len()
+            + self.tokens.len()
+            + self.sessions.len()
+            + self.addresses.len()
+            + self.raw.len()
+            + self.ssrcs.len()
+            + self.timers.len()
+            + self.tickets.len()
+            + self.outputs.len()
     }
 
     /// The next thing to do; ask until there is none.

@@ -57,6 +57,15 @@ fn streams_are_announced_to_all_and_to_who_comes_later() {
 }
 
 #[test]
+fn packets_that_are_faster_than_their_announcement_wait_for_it() {
+    let (mut house, [_, bob, _]) = three();
+    assert_eq!(house.datagram(B, &packet(8, 1, 0)), []);
+    house.says(bob, "STREAM 8: pt=0 frame=160");
+    assert_eq!(numbers(&house.released), [(A.to_owned(), 1), (C.to_owned(), 1)]);
+    assert_eq!(house.datagram(B, &packet(8, 2, 0)).len(), 2);
+}
+
+#[test]
 fn two_who_chose_the_same_number_are_told_apart() {
     let (mut house, [_, bob, cy]) = three();
     house.says(bob, "STREAM 7: pt=0");
@@ -71,11 +80,16 @@ fn two_who_chose_the_same_number_are_told_apart() {
 #[test]
 fn what_a_static_payload_type_tells_needs_no_announcement() {
     let (mut house, [_, bob, cy]) = three();
-    assert_eq!(house.datagram(B, &packet(99, 1, 0)).len(), 2);
+    for sequence in 1..=3 {
+        assert_eq!(house.datagram(B, &packet(99, sequence, 0)), [], "an announcement may be under way");
+    }
+    assert_eq!(house.datagram(B, &packet(99, 4, 0)).len(), 4 * 2);
     assert!(house.heard(cy)[0].starts_with("STREAM Bob 99: pt=0 format=PCMU/8000"));
     let mut unknown = packet(98, 1, 0);
     unknown[1] = 100;
-    assert_eq!(house.datagram(B, &unknown), []);
+    for _ in 0..100 {
+        assert_eq!(house.datagram(B, &unknown), []);
+    }
     for _ in 0..30 {
         house.advance_s(1);
     }
@@ -103,6 +117,8 @@ fn an_operator_mutes_others_and_the_room() {
     let (mut house, [ana, bob, cy]) = three();
     house.says(bob, "MUTE Ana");
     assert!(house.heard(bob)[0].starts_with("ERROR MUTE: forbidden"));
+    house.says(bob, "STREAM 8: pt=0");
+    house.clear();
     house.says(ana, "MUTE Bob: in");
     assert_eq!(house.heard(bob), ["MUTED Bob: in by Ana"]);
     assert_eq!(house.datagram(B, &packet(8, 1, 0)), []);
@@ -149,6 +165,7 @@ fn an_address_that_moves_takes_its_owner_along() {
     let mut house = House::new();
     let ana = house.speaker("Ana", "#talk", A);
     let _bob = house.speaker("Bob", "#talk", B);
+    house.says(ana, "STREAM 7: pt=0");
     house.clear();
     house.says(ana, "VOICE #talk");
     let line = house.heard(ana).remove(0);

@@ -265,6 +265,9 @@ impl Server {
                         let _gone = client.stream().shutdown(std::net::Shutdown::Both);
                     }
                 }
+                Output::Packet(path, packet) => {
+                    deliver(self.udp.as_ref(), &mut self.clients, &mut self.send_errors, path, &packet);
+                }
                 Output::Close(conn) => {
                     if let Some(client) = self.clients.touch(conn) {
                         client.closing = true;

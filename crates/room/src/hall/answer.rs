@@ -112,7 +112,7 @@ impl Hall {
                 Ok(())
             }
             Command::Voice(Some((room, carrier))) => self.enter_voice(now, conn, id, room, carrier),
-            Command::Stream(ssrc, facts) => self.announce(id, ssrc, facts),
+            Command::Stream(ssrc, facts) => self.announce(now, id, ssrc, facts),
             Command::StreamEnd(ssrc, rtp, reason) => self.end_stream(id, ssrc, rtp, &reason),
             Command::Record(room, what) => self.record(id, &room, what),
             Command::Events(telling) => {

@@ -6,10 +6,19 @@ use vox_frame::Stamp;
 use vox_rtp::{ExtensionMap, HeaderExtension, HeaderFacts, Packet, Protocol};
 
 use super::people::{MemberId, Stream};
-use super::{ConnId, Hall, Path, Timer};
+use super::{ConnId, Hall, Output, Path, Timer};
 use crate::LEVEL_EXTENSION;
 use crate::command::{StreamFacts, Telling};
 use crate::munge::Place as Position;
+
+/// Packets that are kept for a stream whose announcement comes by another way and may be slower.
+const MAX_PENDING: usize = 16;
+
+/// The longest packet that is kept so, in bytes.
+const MAX_PENDING_BYTES: usize = 2048;
+
+/// Packets after which a stream that nobody announces begins without.
+const UNANNOUNCED_BEGIN: usize = 4;
 
 /// After what silence a stream that nobody has announced is at its end, in ns.
 const UNANNOUNCED_END_NS: i64 = 10_000_000_000;
@@ -55,20 +64,35 @@ impl Hall {
             return;
         }
         // Reports are for whom the stream is sent to, which is the server.
-        if Protocol::of(bytes) == Protocol::Rtcp {
-            return;
+        if Protocol::of(bytes) != Protocol::Rtcp {
+            self.route(now, id, bytes, out);
         }
+    }
+
+    /// Hands a packet to who is to hear it.
+    fn route(&mut self, now: Stamp, id: MemberId, bytes: &mut [u8], out: &mut impl FnMut(Path, &[u8])) {
         let Ok(packet) = Packet::parse(bytes) else {
             self.stats.packets_malformed += 1;
             return;
         };
         let header = packet.header;
-        let known = member.streams.iter().position(|stream| stream.ssrc == header.ssrc);
-        let Some(at) = known.or_else(|| self.begin_unannounced(id, header.ssrc, header.payload_type)) else {
-            self.stats.packets_malformed += 1;
+        let Some(member) = self.people.get(id) else { return };
+        if !member.streams.iter().any(|stream| stream.ssrc == header.ssrc) {
+            if let Some(held) = self.hold(id, header.ssrc, header.payload_type, bytes) {
+                self.route_held(now, id, held, out);
+            }
             return;
-        };
-        let Some(stream) = self.people.get_mut(id).and_then(|member| member.streams.get_mut(at)) else { return };
+        }
+        self.route_known(now, id, bytes, out);
+    }
+
+    fn route_known(&mut self, now: Stamp, id: MemberId, bytes: &mut [u8], out: &mut impl FnMut(Path, &[u8])) {
+        let limits = self.config.limits;
+        let Ok(packet) = Packet::parse(bytes) else { return };
+        let header = packet.header;
+        let Some(member) = self.people.get_mut(id) else { return };
+        let Some(at) = member.streams.iter().position(|stream| stream.ssrc == header.ssrc) else { return };
+        let Some(stream) = member.streams.get_mut(at) else { return };
         let position = stream.order.handle(header.sequence);
         let began = stream.learn(now, &packet, position);
         let mut legs = std::mem::take(&mut stream.legs);
@@ -102,15 +126,51 @@ impl Hall {
         }
     }
 
-    /// A stream that its owner has not announced, where its payload type tells what it is.
-    fn begin_unannounced(&mut self, id: MemberId, ssrc: u32, payload_type: u8) -> Option<usize> {
-        let facts = StreamFacts::unannounced(payload_type)?;
-        let streams = self.people.get(id)?.streams.len();
-        if streams >= self.config.limits.streams_each {
+    /// Keeps a packet of a stream that was not announced. Gives what was kept where the payload type tells what it is
+    /// and no announcement has come: the stream has begun.
+    fn hold(&mut self, id: MemberId, ssrc: u32, payload_type: u8, bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
+        let member = self.people.get_mut(id)?;
+        if bytes.len() > MAX_PENDING_BYTES {
+            self.stats.packets_malformed += 1;
             return None;
         }
+        if member.pending.len() >= MAX_PENDING {
+            self.stats.packets_malformed += 1;
+            member.pending.remove(0);
+        }
+        member.pending.push((ssrc, bytes.to_vec()));
+        let held = member.pending.iter().filter(|(of, _)| *of == ssrc).count();
+        if held < UNANNOUNCED_BEGIN || member.streams.len() >= self.config.limits.streams_each {
+            return None;
+        }
+        let facts = StreamFacts::unannounced(payload_type)?;
         self.add_stream(id, ssrc, facts, false);
-        Some(streams)
+        Some(self.take_held(id, ssrc))
+    }
+
+    fn take_held(&mut self, id: MemberId, ssrc: u32) -> Vec<Vec<u8>> {
+        let Some(member) = self.people.get_mut(id) else { return Vec::new() };
+        let (held, rest) = std::mem::take(&mut member.pending).into_iter().partition(|(of, _)| *of == ssrc);
+        member.pending = rest;
+        let held: Vec<(u32, Vec<u8>)> = held;
+        held.into_iter().map(|(_, bytes)| bytes).collect()
+    }
+
+    fn route_held(&mut self, now: Stamp, id: MemberId, held: Vec<Vec<u8>>, out: &mut impl FnMut(Path, &[u8])) {
+        for mut bytes in held {
+            // Its stream is known by now, so that it is not kept once more.
+            if self.people.get(id).is_some_and(|member| !member.streams.is_empty()) {
+                self.route_known(now, id, &mut bytes, out);
+            }
+        }
+    }
+
+    /// The announcement of a stream has come: what was kept of it goes on.
+    pub(super) fn release_held(&mut self, now: Stamp, id: MemberId, ssrc: u32) {
+        let held = self.take_held(id, ssrc);
+        let mut sent = Vec::new();
+        self.route_held(now, id, held, &mut |path, bytes| sent.push(Output::Packet(path, bytes.to_vec())));
+        self.outputs.extend(sent);
     }
 
     /// Whether somebody who talked still does.

@@ -46,6 +46,8 @@ pub(super) struct Member {
     pub(super) path: Option<Path>,
     pub(super) call: Option<u64>,
     pub(super) streams: Vec<Stream>,
+    /// Packets of streams that were not announced yet.
+    pub(super) pending: Vec<(u32, Vec<u8>)>,
     pub(super) telling: Telling,
     pub(super) packets: Bucket,
     /// Nobody hears it, by its own wish.

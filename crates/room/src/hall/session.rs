@@ -128,6 +128,7 @@ impl Hall {
             path: None,
             call: None,
             streams: Vec::new(),
+            pending: Vec::new(),
             telling: Telling::Off,
             packets: Bucket::full(self.config.limits.packets_burst, now.ns()),
             muted_in: false,

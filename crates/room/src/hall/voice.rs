@@ -154,7 +154,7 @@ impl Hall {
         }
     }
 
-    pub(super) fn announce(&mut self, id: MemberId, ssrc: u32, facts: StreamFacts) -> Done {
+    pub(super) fn announce(&mut self, now: Stamp, id: MemberId, ssrc: u32, facts: StreamFacts) -> Done {
         let most = self.config.limits.streams_each;
         let Some(member) = self.people.get_mut(id) else { return Ok(()) };
         if let Some(stream) = member.streams.iter_mut().find(|stream| stream.ssrc == ssrc) {
@@ -173,6 +173,7 @@ impl Hall {
         }
         let out_ssrc = self.add_stream(id, ssrc, facts, true);
         self.tell(id, format!("STREAMING {ssrc}: {out_ssrc}"));
+        self.release_held(now, id, ssrc);
         Ok(())
     }
 

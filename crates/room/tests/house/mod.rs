@@ -15,6 +15,8 @@ pub struct House {
     next: u64,
     lines: BTreeMap<ConnId, Vec<String>>,
     closed: BTreeSet<ConnId>,
+    /// Packets that waited for an announcement.
+    pub released: Vec<(String, Vec<u8>)>,
 }
 
 impl House {
@@ -26,7 +28,7 @@ impl House {
         let mut random = Pcg64Mcg::new(7);
         let hall = Hall::new(config, move || random.next_u64());
         let now = Stamp::from_ns(1_000_000_000_000);
-        Self { hall, now, next: 0, lines: BTreeMap::new(), closed: BTreeSet::new() }
+        Self { hall, now, next: 0, lines: BTreeMap::new(), closed: BTreeSet::new(), released: Vec::new() }
     }
 
     /// A connection that has said nothing.
@@ -130,6 +132,10 @@ impl House {
         while let Some(output) = self.hall.poll_output() {
             match output {
                 Output::Line(conn, line) => self.lines.entry(conn).or_default().push(line.to_string()),
+                Output::Packet(path, packet) => {
+                    let Path::Udp(to) = path else { panic!("not by datagram") };
+                    self.released.push((to.to_string(), packet));
+                }
                 Output::Close(conn) => {
                     self.closed.insert(conn);
                 }

@@ -1,0 +1,444 @@
+//! A day in a house full of people, simulated, against a model of it that is simple enough to be believed: nobody hears
+//! what he must not, everybody hears what he must, and nothing is left of who has gone.
+
+mod house;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use house::{House, packet};
+use rand_pcg::Pcg64Mcg;
+use rand_pcg::rand_core::Rng;
+use vox_room::ConnId;
+
+const PEOPLE: u32 = 24;
+const ROOMS: [&str; 3] = ["#a", "#b", "#c"];
+const DAY_NS: i64 = 24 * 3600 * 1_000_000_000;
+
+/// What the model knows of one person.
+#[derive(Debug, Clone, Default)]
+struct Person {
+    conn: Option<ConnId>,
+    rooms: BTreeSet<&'static str>,
+    voice: Option<&'static str>,
+    /// The address that is bound; none until it is.
+    bound: bool,
+    token: Option<String>,
+    muted_in: bool,
+    muted_out: bool,
+    ignores: BTreeSet<u32>,
+    call: Option<u32>,
+    /// Who calls, and is not answered yet.
+    called_by: Option<u32>,
+    sequence: u16,
+}
+
+struct Model {
+    people: BTreeMap<u32, Person>,
+    /// Who may do what in which room, in the order in which the right is inherited.
+    operators: BTreeMap<&'static str, BTreeSet<u32>>,
+    muted_rooms: BTreeSet<&'static str>,
+    silenced: BTreeSet<(&'static str, u32)>,
+    deafened: BTreeSet<(&'static str, u32)>,
+}
+
+fn nick(who: u32) -> String {
+    format!("P{who}")
+}
+
+fn address(who: u32) -> String {
+    format!("10.0.0.{}:4000", who + 1)
+}
+
+impl Model {
+    fn is_in(&self, who: u32, room: &str) -> bool {
+        self.people.get(&who).is_some_and(|person| person.rooms.contains(room))
+    }
+
+    /// Who is to hear `mouth`, by the rules as people are told them.
+    fn listeners(&self, mouth: u32) -> BTreeSet<u32> {
+        let speaker = &self.people[&mouth];
+        self.people
+            .iter()
+            .filter(|(who, ear)| {
+                let together = match speaker.call {
+                    Some(other) => **who == other && ear.call == Some(mouth),
+                    None => ear.call.is_none() && speaker.voice.is_some() && ear.voice == speaker.voice,
+                };
+                **who != mouth
+                    && together
+                    && ear.bound
+                    && !ear.muted_out
+                    && !speaker.muted_in
+                    && !ear.ignores.contains(&mouth)
+                    && (speaker.call.is_some() || self.room_lets(mouth, **who))
+            })
+            .map(|(who, _)| *who)
+            .collect()
+    }
+
+    fn room_lets(&self, mouth: u32, ear: u32) -> bool {
+        let Some(room) = self.people[&mouth].voice else { return false };
+        let operates = self.operators.get(room).is_some_and(|set| set.contains(&mouth));
+        !self.silenced.contains(&(room, mouth))
+            && !self.deafened.contains(&(room, ear))
+            && (!self.muted_rooms.contains(room) || operates)
+    }
+
+    /// Somebody leaves a room; `heir` is who the server says operates it now.
+    fn leave(&mut self, who: u32, room: &'static str) {
+        let Some(person) = self.people.get_mut(&who) else { return };
+        person.rooms.remove(room);
+        if person.voice == Some(room) {
+            person.voice = None;
+        }
+        self.silenced.remove(&(room, who));
+        self.deafened.remove(&(room, who));
+        let empty = !self.people.values().any(|person| person.rooms.contains(room));
+        let operators = self.operators.entry(room).or_default();
+        operators.remove(&who);
+        if empty {
+            self.operators.remove(room);
+            self.muted_rooms.remove(room);
+        }
+    }
+
+    fn hang_up(&mut self, who: u32) {
+        let other = self.people.get_mut(&who).and_then(|person| person.call.take());
+        if let Some(other) = other.and_then(|other| self.people.get_mut(&other)) {
+            other.call = None;
+        }
+        for person in self.people.values_mut() {
+            if person.called_by == Some(who) {
+                person.called_by = None;
+            }
+        }
+        if let Some(person) = self.people.get_mut(&who) {
+            person.called_by = None;
+        }
+    }
+
+    fn is_busy(&self, who: u32) -> bool {
+        let person = &self.people[&who];
+        person.call.is_some()
+            || person.called_by.is_some()
+            || self.people.values().any(|other| other.called_by == Some(who))
+    }
+
+    fn gone(&mut self, who: u32) {
+        self.hang_up(who);
+        let rooms: Vec<&str> = self.people[&who].rooms.iter().copied().collect();
+        for room in rooms {
+            self.leave(who, room);
+        }
+        self.people.remove(&who);
+    }
+}
+
+/// The server and the model side by side.
+struct Day {
+    house: House,
+    model: Model,
+    random: Pcg64Mcg,
+    packets: u64,
+    deliveries: u64,
+}
+
+impl Day {
+    fn below(&mut self, end: u64) -> u64 {
+        self.random.next_u64() % end
+    }
+
+    fn anybody(&mut self) -> u32 {
+        self.below(u64::from(PEOPLE)) as u32
+    }
+
+    fn any_room(&mut self) -> &'static str {
+        ROOMS[self.below(ROOMS.len() as u64) as usize]
+    }
+
+    /// One thing happens.
+    fn step(&mut self) {
+        let (who, kind) = (self.anybody(), self.below(100));
+        if !self.model.people.contains_key(&who) {
+            return self.arrive(who);
+        }
+        match kind {
+            0..2 => self.vanish(who),
+            2..16 => self.join(who),
+            16..19 => self.leave(who),
+            19..36 => self.voice(who),
+            36..42 => self.mute_own(who),
+            42..46 => self.ignore(who),
+            46..54 => self.mute_other(who),
+            54..57 => self.mute_room(who),
+            57..66 => self.call(who),
+            66..70 => self.nonsense(who),
+            _ => self.talk(who),
+        }
+    }
+
+    fn says(&mut self, who: u32, line: &str) -> Vec<String> {
+        let conn = self.model.people[&who].conn.expect("connected");
+        self.house.heard(conn);
+        self.house.says(conn, line);
+        self.house.heard(conn)
+    }
+
+    fn arrive(&mut self, who: u32) {
+        let conn = self.house.arrive(&nick(who));
+        let person = Person { conn: Some(conn), sequence: self.below(65_536) as u16, ..Person::default() };
+        self.model.people.insert(who, person);
+        self.says(who, &format!("STREAM {}: pt=0", 1000 + who));
+    }
+
+    /// Says goodbye, or just is not there any more.
+    fn vanish(&mut self, who: u32) {
+        let conn = self.model.people[&who].conn.expect("connected");
+        if self.below(2) == 0 {
+            self.says(who, "DISCONNECT");
+            assert!(self.house.is_closed(conn));
+        } else {
+            self.house.hangs_up(conn);
+        }
+        self.model.gone(who);
+        assert_eq!(self.house.datagram(&address(who), &packet(1000 + who, 0, 0)), [], "nobody speaks for who has gone");
+        self.learn_operators();
+    }
+
+    fn join(&mut self, who: u32) {
+        let room = self.any_room();
+        self.says(who, &format!("JOIN: {room}"));
+        let new = !self.model.people.values().any(|person| person.rooms.contains(room));
+        if new {
+            self.model.operators.insert(room, BTreeSet::from([who]));
+        }
+        self.model.people.get_mut(&who).expect("known").rooms.insert(room);
+    }
+
+    fn leave(&mut self, who: u32) {
+        let room = self.any_room();
+        let answer = self.says(who, &format!("LEAVE: {room}"));
+        let refused = answer.iter().any(|line| line.starts_with("ERROR"));
+        assert_eq!(refused, !self.model.is_in(who, room), "{answer:?}");
+        if !refused {
+            self.model.leave(who, room);
+            self.learn_operators();
+        }
+    }
+
+    fn voice(&mut self, who: u32) {
+        if self.below(5) == 0 {
+            self.says(who, "VOICE: off");
+            self.model.people.get_mut(&who).expect("known").voice = None;
+            return;
+        }
+        let room = self.any_room();
+        let answer = self.says(who, &format!("VOICE {room}"));
+        if !self.model.is_in(who, room) {
+            assert!(answer[0].starts_with("ERROR VOICE: not-there"), "{answer:?}");
+            return;
+        }
+        let line = answer.iter().find_map(|line| line.strip_prefix(&format!("VOICE {room}: udp 192.0.2.1:10001 ")));
+        let token = line.expect("a token").to_owned();
+        let binds = self.below(8) != 0;
+        if binds {
+            self.house.datagram(&address(who), format!("TALKSESSION: {token}").as_bytes());
+        }
+        let person = self.model.people.get_mut(&who).expect("known");
+        person.voice = Some(room);
+        person.bound = binds;
+        person.token = Some(token);
+    }
+
+    fn mute_own(&mut self, who: u32) {
+        let (on, direction) = (self.below(6) == 0, ["in", "out", "both"][self.below(3) as usize]);
+        self.says(who, &format!("{}: {direction}", if on { "MUTE" } else { "UNMUTE" }));
+        let person = self.model.people.get_mut(&who).expect("known");
+        if direction != "out" {
+            person.muted_in = on;
+        }
+        if direction != "in" {
+            person.muted_out = on;
+        }
+    }
+
+    fn ignore(&mut self, who: u32) {
+        let (other, on) = (self.anybody(), self.below(6) == 0);
+        self.says(who, &format!("{} {}: me", if on { "MUTE" } else { "UNMUTE" }, nick(other)));
+        let person = self.model.people.get_mut(&who).expect("known");
+        if on {
+            person.ignores.insert(other)
+        } else {
+            person.ignores.remove(&other)
+        };
+    }
+
+    fn mute_other(&mut self, who: u32) {
+        let (other, on) = (self.anybody(), self.below(6) == 0);
+        let direction = ["in", "out", "both"][self.below(3) as usize];
+        let verb = if on { "MUTE" } else { "UNMUTE" };
+        let answer = self.says(who, &format!("{verb} {}: {direction}", nick(other)));
+        let room = self.model.people[&who].voice;
+        let may = room.filter(|room| {
+            self.model.operators.get(room).is_some_and(|set| set.contains(&who)) && self.model.is_in(other, room)
+        });
+        assert_eq!(may.is_none(), answer[0].starts_with("ERROR"), "{answer:?}");
+        let Some(room) = may else { return };
+        let model = &mut self.model;
+        for (chosen, set) in [(direction != "out", &mut model.silenced), (direction != "in", &mut model.deafened)] {
+            match (chosen, on) {
+                (true, true) => drop(set.insert((room, other))),
+                (true, false) => drop(set.remove(&(room, other))),
+                (false, _) => {}
+            }
+        }
+    }
+
+    fn mute_room(&mut self, who: u32) {
+        let (room, on) = (self.any_room(), self.below(6) == 0);
+        let answer = self.says(who, &format!("{} {room}", if on { "MUTE" } else { "UNMUTE" }));
+        let may = self.model.operators.get(room).is_some_and(|set| set.contains(&who));
+        assert_eq!(!may, answer[0].starts_with("ERROR"), "{answer:?}");
+        match (may, on) {
+            (true, true) => drop(self.model.muted_rooms.insert(room)),
+            (true, false) => drop(self.model.muted_rooms.remove(room)),
+            (false, _) => {}
+        }
+    }
+
+    /// Calls somebody, or answers, or hangs up.
+    fn call(&mut self, who: u32) {
+        let person = self.model.people[&who].clone();
+        if let Some(other) = person.call {
+            self.says(who, &format!("TALK {}: End", nick(other)));
+            return self.model.hang_up(who);
+        }
+        if let Some(caller) = person.called_by {
+            let accepts = self.below(3) > 0;
+            self.says(who, &format!("TALK {}: {}", nick(caller), if accepts { "Accept" } else { "Deny" }));
+            let person = self.model.people.get_mut(&who).expect("known");
+            person.called_by = None;
+            if accepts {
+                person.call = Some(caller);
+                self.model.people.get_mut(&caller).expect("known").call = Some(who);
+            }
+            return;
+        }
+        let other = self.anybody();
+        let answer = self.says(who, &format!("TALK {}: Request", nick(other)));
+        let free = other != who && self.model.people.contains_key(&other);
+        let free = free && !self.model.is_busy(who) && !self.model.is_busy(other);
+        let ignored = self.model.people.get(&other).is_some_and(|person| person.ignores.contains(&who));
+        if free && !ignored {
+            assert_eq!(answer, [""; 0]);
+            self.model.people.get_mut(&other).expect("known").called_by = Some(who);
+        }
+    }
+
+    /// Lines and packets that are none.
+    fn nonsense(&mut self, who: u32) {
+        let conn = self.model.people[&who].conn.expect("connected");
+        let line: Vec<u8> = (0..self.below(80)).map(|_| self.random.next_u64() as u8).collect();
+        self.house.hall.handle_line(self.house.now, conn, &line);
+        let bytes: Vec<u8> = (0..self.below(60)).map(|_| self.random.next_u64() as u8).collect();
+        // It may be a packet of a payload type that tells what it is; three of those are not enough to be a stream.
+        let ssrc = [9, 9, 9, 9];
+        let mut bytes = bytes;
+        if bytes.len() >= 12 {
+            bytes[1] |= 0x40;
+            bytes[8..12].copy_from_slice(&ssrc);
+        }
+        assert_eq!(self.house.datagram(&address(who), &bytes), []);
+        assert_eq!(self.house.datagram("10.9.9.9:9", &packet(1000 + who, 0, 0)), [], "a stranger is heard by nobody");
+    }
+
+    /// Says something: exactly those hear it who are to.
+    fn talk(&mut self, who: u32) {
+        let person = self.model.people.get_mut(&who).expect("known");
+        person.sequence = person.sequence.wrapping_add(1);
+        let (sequence, bound) = (person.sequence, person.bound);
+        let out = self.house.datagram(&address(who), &packet(1000 + who, sequence, 160 * u32::from(sequence)));
+        let heard: BTreeSet<String> = out.iter().map(|(to, _)| to.clone()).collect();
+        assert_eq!(heard.len(), out.len(), "nobody hears it twice");
+        let expected = if bound { self.model.listeners(who) } else { BTreeSet::new() };
+        let expected: BTreeSet<String> = expected.into_iter().map(address).collect();
+        assert_eq!(heard, expected, "of {who}: {:?}", self.model.people[&who]);
+        self.packets += 1;
+        self.deliveries += out.len() as u64;
+    }
+
+    /// Who inherits a room is the server's to say: its oldest member. The model takes it from what it lets them do.
+    fn learn_operators(&mut self) {
+        for room in ROOMS {
+            if self.model.operators.get(room).is_none_or(|set| !set.is_empty()) {
+                continue;
+            }
+            let members: Vec<u32> = self
+                .model
+                .people
+                .iter()
+                .filter(|(_, person)| person.rooms.contains(room))
+                .map(|(who, _)| *who)
+                .collect();
+            let verb = if self.model.muted_rooms.contains(room) { "MUTE" } else { "UNMUTE" };
+            let heirs: BTreeSet<u32> = members
+                .into_iter()
+                .filter(|who| !self.says(*who, &format!("{verb} {room}"))[0].starts_with("ERROR"))
+                .collect();
+            assert_eq!(heirs.len(), 1, "a room is never without somebody who can end it");
+            self.model.operators.insert(room, heirs);
+        }
+    }
+
+    /// Time passes; calls that ring too long end.
+    fn pass(&mut self, ns: i64) {
+        self.house.advance_ns(ns);
+        for who in self.model.people.keys().copied().collect::<Vec<_>>() {
+            let conn = self.model.people[&who].conn.expect("connected");
+            let lines = self.house.heard(conn);
+            for line in &lines {
+                if let Some(number) = line.strip_prefix("PING: ") {
+                    self.house.says(conn, &format!("PONG: {number}"));
+                }
+            }
+            let rang = self.model.people[&who].called_by;
+            if rang.is_some_and(|caller| lines.contains(&format!("TALK {}: End", nick(caller)))) {
+                self.model.people.get_mut(&who).expect("known").called_by = None;
+            }
+        }
+    }
+}
+
+fn a_day(seed: u64, steps: u32) {
+    let model = Model {
+        people: BTreeMap::new(),
+        operators: BTreeMap::new(),
+        muted_rooms: BTreeSet::new(),
+        silenced: BTreeSet::new(),
+        deafened: BTreeSet::new(),
+    };
+    let mut day =
+        Day { house: House::new(), model, random: Pcg64Mcg::new(u128::from(seed) | 1), packets: 0, deliveries: 0 };
+    let begin = day.house.now;
+    for _ in 0..steps {
+        day.step();
+        let pause = day.below(2 * DAY_NS as u64 / u64::from(steps));
+        day.pass(pause as i64);
+    }
+    assert!(day.house.now.since(begin) > DAY_NS * 9 / 10);
+    assert!(day.deliveries > u64::from(steps) / 10, "{} of {} packets", day.deliveries, day.packets);
+    // Everybody goes home: nothing is left.
+    for who in day.model.people.keys().copied().collect::<Vec<_>>() {
+        day.vanish(who);
+    }
+    day.house.advance_s(600);
+    assert_eq!(day.house.hall.members(), 0);
+    assert_eq!(day.house.hall.left_over(), 0, "{:?}", day.house.hall);
+}
+
+#[test]
+fn a_day_of_coming_and_going_is_heard_by_exactly_those_who_are_to_hear_it() {
+    for seed in 0..4 {
+        a_day(seed, 20_000);
+    }
+}
