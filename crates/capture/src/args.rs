@@ -4,6 +4,7 @@ use core::fmt;
 use core::str::FromStr;
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Parser, ValueEnum};
 use vox_cli::value::{FrameMs, Millis, RateHz, Seconds};
 use vox_frame::{Channels, Codec};
@@ -35,8 +36,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", conflicts_with = "source")]
     pub(crate) device: Option<String>,
 
-    /// The audio system that devices are looked for in.
-    #[arg(long, value_name = "HOST", default_value = "alsa")]
+    /// The audio system that devices are looked for in: those that this program was built with.
+    #[arg(long, value_name = "HOST", ignore_case = true, default_value_t = default_host(), value_parser = PossibleValuesParser::new(vox_device::hosts()))]
     pub(crate) host: String,
 
     /// List the microphones and end.
@@ -198,6 +199,10 @@ impl fmt::Display for Source {
     }
 }
 
+fn default_host() -> String {
+    vox_device::hosts().first().copied().unwrap_or_default().to_owned()
+}
+
 fn parse_channels(text: &str) -> Result<Channels, String> {
     let count = text.parse().ok().filter(|count| (1..=8).contains(count));
     count.and_then(Channels::new).ok_or_else(|| "1 to 8 channels".to_owned())
@@ -211,6 +216,16 @@ fn parse_id(text: &str) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_audio_systems_that_are_there_can_be_asked_for() {
+        for host in vox_device::hosts() {
+            assert_eq!(Args::try_parse_from(["vox-capture", "--host", host]).unwrap().host, host);
+        }
+        assert!(Args::try_parse_from(["vox-capture", "--host", "gramophone"]).is_err());
+        let default = Args::try_parse_from(["vox-capture"]).unwrap().host;
+        assert!(vox_device::hosts().contains(&default.as_str()));
+    }
 
     #[test]
     fn sources_are_told_apart() {

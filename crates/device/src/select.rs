@@ -1,5 +1,7 @@
 //! Finds devices by name.
 
+use std::sync::LazyLock;
+
 use cpal::traits::{DeviceTrait, HostTrait};
 use cpal::{
     BufferSize, Device, Host, InputCallbackInfo, OutputCallbackInfo, SampleFormat, SizedSample, Stream, StreamConfig,
@@ -53,8 +55,10 @@ pub struct Wanted {
 }
 
 /// The audio systems that this program knows.
-pub fn hosts() -> Vec<String> {
-    cpal::ALL_HOSTS.iter().map(|id| id.name().to_lowercase()).collect()
+pub fn hosts() -> Vec<&'static str> {
+    static NAMES: LazyLock<Vec<String>> =
+        LazyLock::new(|| cpal::ALL_HOSTS.iter().map(|id| id.name().to_lowercase()).collect());
+    NAMES.iter().map(String::as_str).collect()
 }
 
 /// The devices of an audio system.
@@ -105,7 +109,7 @@ impl Selected {
     pub(crate) fn find(wanted: &Wanted, direction: Direction) -> Result<Self, Error> {
         let noun = direction.noun();
         let (host_name, asked) = match wanted.device.as_deref().and_then(|name| name.split_once(':')) {
-            Some((host, _)) if hosts().iter().any(|known| known == host) => (host, wanted.device.as_deref()),
+            Some((host, _)) if hosts().contains(&host) => (host, wanted.device.as_deref()),
             _ => (wanted.host.as_str(), wanted.device.as_deref()),
         };
         let host = open_host(host_name)?;

@@ -4,6 +4,7 @@ use core::fmt;
 use core::str::FromStr;
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{ArgAction, Parser};
 use vox_cli::value::{Millis, RateHz};
 use vox_codec::{DecoderOptions, Plc};
@@ -36,8 +37,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", conflicts_with = "sink")]
     pub(crate) device: Option<String>,
 
-    /// The audio system that devices are looked for in.
-    #[arg(long, value_name = "HOST", default_value = "alsa")]
+    /// The audio system that devices are looked for in: those that this program was built with.
+    #[arg(long, value_name = "HOST", ignore_case = true, default_value_t = default_host(), value_parser = PossibleValuesParser::new(vox_device::hosts()))]
     pub(crate) host: String,
 
     /// List the loudspeakers and end.
@@ -175,6 +176,10 @@ fn parse_buffer(text: &str) -> Result<Millis, String> {
     if (1_000_000..=2_000_000_000).contains(&buffer.ns()) { Ok(buffer) } else { Err("1 ms to 2 s".to_owned()) }
 }
 
+fn default_host() -> String {
+    vox_device::hosts().first().copied().unwrap_or_default().to_owned()
+}
+
 fn parse_channels(text: &str) -> Result<Channels, String> {
     let count = text.parse().ok().filter(|count| (1..=8).contains(count));
     count.and_then(Channels::new).ok_or_else(|| "1 to 8 channels".to_owned())
@@ -191,6 +196,16 @@ fn parse_raw(text: &str) -> Result<Sample, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_audio_systems_that_are_there_can_be_asked_for() {
+        for host in vox_device::hosts() {
+            assert_eq!(Args::try_parse_from(["vox-play", "--host", host]).unwrap().host, host);
+        }
+        assert!(Args::try_parse_from(["vox-play", "--host", "gramophone"]).is_err());
+        let default = Args::try_parse_from(["vox-play"]).unwrap().host;
+        assert!(vox_device::hosts().contains(&default.as_str()));
+    }
 
     #[test]
     fn sinks_are_told_apart() {

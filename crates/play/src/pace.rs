@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_day_of_two_clocks_that_drift_apart_changes_no_delay() {
-        for ppm in [-300.0, -50.0, 200.0, 300.0] {
+        for ppm in [-300.0, 300.0] {
             let mut rig = Rig::new(ppm);
             let [least, most, slowest, fastest] = rig.run(24 * 3600, 20, |_| 0);
             assert!(least > -0.5 && most < 0.5, "{least} to {most} ms at {ppm} ppm");
