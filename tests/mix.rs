@@ -209,6 +209,26 @@ fn live_streams_are_mixed_in_real_time_with_files_between_them() {
 }
 
 #[test]
+fn one_stream_from_a_jitter_buffer_is_mixed_to_what_is_played() {
+    let scratch = Scratch::new("mix-played");
+    let said = speech(&scratch, "said.wav", Speech::mono(48_000, 300_001));
+    for (network, jitter) in [("lan", "--delay 60"), ("wifi-bad", "--delay 100"), ("wifi-bad", "")] {
+        let script = format!(
+            "vox-capture said.wav | vox-encode opus --fec | vox-impair {network} --seed 7 | vox-jitter --virtual {jitter} \
+             >due.vox; vox-play played.wav <due.vox; vox-mix <due.vox | vox-play mixed.wav"
+        );
+        scratch.run(&script).succeeded_silently();
+        let (played, mixed) = (Wav::read(&scratch.path("played.wav")), Wav::read(&scratch.path("mixed.wav")));
+        assert!(mixed.frames().abs_diff(played.frames()) <= 48, "{} for {}", mixed.frames(), played.frames());
+        // Where nothing is missing and nothing is stretched, every sample is the same.
+        if network == "lan" {
+            assert!(mixed == played, "{network} {jitter}");
+            assert!(mixed.frames() >= said.frames());
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_mixed_is_said() {
     let scratch = Scratch::new("mix-wrong");
     let outcome = scratch.run("vox-mix nothing.vox | cat").exited(&[3, 0]);

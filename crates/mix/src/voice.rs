@@ -38,6 +38,10 @@ pub(crate) struct Voice {
     next: Option<MediaTime>,
     /// The playout time of the first record that had one, and the frames (of the decoder) fitted since.
     playout: Option<(Stamp, i64)>,
+    /// What the encoder's delay has left out, in frames of the decoder.
+    short: i64,
+    /// Fitted samples of the last record, kept back where the stream may end within it.
+    pending: Vec<f32>,
     pub(crate) ended: bool,
     /// What happened.
     pub(crate) tally: Tally,
@@ -93,6 +97,8 @@ impl Voice {
             map,
             next: None,
             playout: None,
+            short: 0,
+            pending: Vec::new(),
             ended: false,
             tally: Tally::default(),
             pcm: Vec::new(),
@@ -173,7 +179,15 @@ impl Voice {
             Some(end) => self.decoder.end(end, &mut pcm),
             None => self.decoder.flush(&mut pcm),
         }
-        let Self { timeline, tally, .. } = self;
+        if let Some((end, next)) = end.zip(self.next) {
+            // A last packet may reach beyond the end with padding.
+            let beyond = next.since(end.timestamp).saturating_sub(self.short.unsigned_abs());
+            let frames = usize::try_from(beyond).unwrap_or(usize::MAX);
+            let channels = self.decoder.channels().count();
+            self.pending.truncate(self.pending.len().saturating_sub(frames.saturating_mul(channels)));
+        }
+        let Self { timeline, tally, pending, .. } = self;
+        timeline.push(TRACK, pending, |late| tally.late += late.frames);
         timeline.push(TRACK, &pcm, |late| tally.late += late.frames);
         timeline.close(TRACK, |late| tally.late += late.frames);
         self.ended = true;
@@ -188,7 +202,8 @@ impl Voice {
         if times.due.is_none() && hole > 0 && rate.ns(hole) <= MAX_HOLE_NS {
             self.silence(rate.convert(hole, self.decoder.rate()));
         }
-        let held = self.decoder.rate().convert(self.decoder.held(), self.timeline.rate());
+        let pending = (self.pending.len() / self.decoder.channels().count()) as u64;
+        let held = self.decoder.rate().convert(self.decoder.held() + pending, self.timeline.rate());
         let Some(position) = self.timeline.position(TRACK) else {
             let at = place.at.unwrap_or(place.begin);
             // What lies before the beginning is dropped, so that the rest keeps its place.
@@ -210,7 +225,7 @@ impl Voice {
 
     /// Adds samples; those that are due at a time are fitted into the slot that they have until the next.
     fn push(&mut self, pcm: &[f32], times: &Times, slot_ns: Option<u64>, ticks: u64) {
-        let Self { timeline, tally, fit, fitted, playout, decoder, .. } = self;
+        let Self { timeline, tally, fit, fitted, playout, pending, decoder, .. } = self;
         let rate = decoder.rate();
         let Some(due) = times.due else {
             timeline.push(TRACK, pcm, |late| tally.late += late.frames);
@@ -218,7 +233,10 @@ impl Voice {
         };
         // What the encoder's delay leaves out at the beginning is missing from then on: the rest is that much earlier.
         let short = (ticks as i64 - (pcm.len() / decoder.channels().count()) as i64).clamp(0, MAX_DELAY_TICKS);
-        let (began, given) = *playout.get_or_insert((due, short));
+        let (began, given) = *playout.get_or_insert_with(|| {
+            self.short = self.short.max(short);
+            (due, short)
+        });
         let slot = slot_ns.map_or_else(|| rate.ns(ticks), |ns| i64::try_from(ns).unwrap_or(i64::MAX).min(MAX_GAP_NS));
         let until = i64::try_from(rate.ticks(due.since(began).saturating_add(slot))).unwrap_or(i64::MAX);
         let wanted = usize::try_from(until - given).unwrap_or(0);
@@ -226,7 +244,14 @@ impl Voice {
         fitted.clear();
         fit.process(pcm, wanted.min(most), fitted);
         *playout = Some((began, given.max(until)));
-        timeline.push(TRACK, fitted, |late| tally.late += late.frames);
+        if self.format.live || self.format.pre_skip == 0 || wanted > most {
+            timeline.push(TRACK, pending, |late| tally.late += late.frames);
+            timeline.push(TRACK, fitted, |late| tally.late += late.frames);
+            pending.clear();
+        } else {
+            std::mem::swap(pending, fitted);
+            timeline.push(TRACK, fitted, |late| tally.late += late.frames);
+        }
         timeline.push_silence(TRACK, wanted.saturating_sub(most) as u64, |late| tally.late += late.frames);
     }
 
