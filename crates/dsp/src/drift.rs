@@ -17,7 +17,7 @@ const SETTLE_S: f64 = 1.5;
 
 /// Frames that the filter takes at a time.
 const fn chunk(rate: usize) -> usize {
-    if rate < LOW_RATE { 8 } else { 16 }
+    if rate < LOW_RATE { 8 } else { 24 }
 }
 
 /// Frames of the filter.
@@ -66,7 +66,7 @@ impl Drift {
         let (length, chunk) = (length(rate), chunk(rate));
         let half = length / 2;
         // The frame that comes out behind frame n of the input stands at n - 1 - half (found by trying: a tone shows a slip).
-        let (until, fed) = (read + half + 1, 2 * length);
+        let (until, fed) = (read + half + 1, 3 * length / chunk * chunk);
         let from = until.checked_sub(fed).filter(|_| spare > half)?;
         let parameters = SincInterpolationParameters {
             sinc_len: length,

@@ -136,7 +136,7 @@ impl Fit {
         let most = (least + self.frames(LEAST_US)).max(self.frames(MOST_US)).min(self.read - before);
         self.downmix();
         let lags = least.min(most)..=most;
-        let found = splice::find(&self.mono, self.rate, self.read, (before, after), Jump::Back, lags);
+        let found = splice::find(self.mono(), self.rate, self.read, (before, after), Jump::Back, lags);
         let Some(seam) = found.filter(|seam| seam.lag > self.spare(wanted)) else {
             // Nothing was played that could be repeated.
             self.silence(missing);
@@ -165,7 +165,7 @@ impl Fit {
             let before = self.frames(WINDOW_US).min(self.read);
             self.downmix();
             let least = if leaps { most * 3 / 4 } else { self.frames(LEAST_US).min(most) };
-            let found = splice::find(&self.mono, self.rate, self.read, (before, after), Jump::Ahead, least..=most);
+            let found = splice::find(self.mono(), self.rate, self.read, (before, after), Jump::Ahead, least..=most);
             let demand = demand(spare * 1_000_000 / self.rate);
             let Some(seam) = found.filter(|seam| seam.likeness >= demand) else { return };
             self.jump_ahead(seam);
@@ -256,14 +256,16 @@ impl Fit {
         self.buffer.len() / self.channels - self.read
     }
 
-    /// The buffer in mono, to be compared.
+    /// Mixes the buffer to mono, to be compared.
     fn downmix(&mut self) {
-        self.mono.clear();
-        if self.channels == 1 {
-            self.mono.extend_from_slice(&self.buffer);
-        } else {
+        if self.channels > 1 {
+            self.mono.clear();
             self.mono.extend(self.buffer.chunks_exact(self.channels).map(|frame| frame.iter().sum::<f32>()));
         }
+    }
+
+    fn mono(&self) -> &[f32] {
+        if self.channels == 1 { &self.buffer } else { &self.mono }
     }
 
     const fn frames(&self, us: usize) -> usize {

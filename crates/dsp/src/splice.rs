@@ -59,12 +59,12 @@ pub(crate) fn find(
         return Some(Seam { lag: most, likeness: 1.0 });
     }
     let step = (rate / COARSE_RATE).max(1);
-    let coarse: Vec<f32> = (least..=most).step_by(step).map(|lag| likeness(here, there(lag), step)).collect();
+    let coarse = coarse(mono, at - before, before + after, jump, least..=most, step);
     let mut best: Option<Seam> = None;
     for peak in peaks(&coarse) {
         let around = least + peak * step;
         for lag in around.saturating_sub(step - 1).max(least)..=(around + step - 1).min(most) {
-            let seam = Seam { lag, likeness: likeness(here, there(lag), 1) };
+            let seam = Seam { lag, likeness: likeness(here, there(lag)) };
             if best.is_none_or(|best| seam.likeness > best.likeness) {
                 best = Some(seam);
             }
@@ -84,21 +84,42 @@ fn peaks(values: &[f32]) -> Vec<usize> {
     peaks
 }
 
+/// How alike `length` frames from `from` on are to those at every `step`-th lag, by every `step`-th frame.
+fn coarse(mono: &[f32], from: usize, length: usize, jump: Jump, lags: RangeInclusive<usize>, step: usize) -> Vec<f32> {
+    let thinned =
+        |from: usize, count: usize| -> Vec<f32> { mono[from..].iter().step_by(step).take(count).copied().collect() };
+    let (count, tried) = (length / step, (lags.end() - lags.start()) / step + 1);
+    let here = thinned(from, count);
+    // What lies at all lags, side by side.
+    let there = match jump {
+        Jump::Ahead => thinned(from + lags.start(), count + tried - 1),
+        Jump::Back => thinned(from - lags.start() - (tried - 1) * step, count + tried - 1),
+    };
+    let at = |index: usize| match jump {
+        Jump::Ahead => index,
+        Jump::Back => tried - 1 - index,
+    };
+    (0..tried).map(|index| likeness(&here, &there[at(index)..at(index) + count])).collect()
+}
+
+/// Sums that are kept side by side, so that a processor can add several at once.
+const LANES: usize = 8;
+
 /// Twice the product over the powers: 1 where both are the same, less where one is louder.
-fn likeness(a: &[f32], b: &[f32], step: usize) -> f32 {
-    let (mut product, mut power) = (0.0f32, 1e-9f32);
-    if step == 1 {
-        for (a, b) in a.iter().zip(b) {
-            product += a * b;
-            power += a * a + b * b;
-        }
-    } else {
-        for (a, b) in a.iter().step_by(step).zip(b.iter().step_by(step)) {
-            product += a * b;
-            power += a * a + b * b;
+fn likeness(a: &[f32], b: &[f32]) -> f32 {
+    let (mut products, mut powers) = ([0.0f32; LANES], [0.0f32; LANES]);
+    let (a, b) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.0.iter().zip(b.0) {
+        for lane in 0..LANES {
+            products[lane] += a[lane] * b[lane];
+            powers[lane] += a[lane] * a[lane] + b[lane] * b[lane];
         }
     }
-    2.0 * product / power
+    for (lane, (a, b)) in a.1.iter().zip(b.1).enumerate() {
+        products[lane] += a * b;
+        powers[lane] += a * a + b * b;
+    }
+    2.0 * products.iter().sum::<f32>() / (powers.iter().sum::<f32>() + 1e-9)
 }
 
 fn power(samples: &[f32]) -> f32 {
