@@ -209,7 +209,9 @@ impl Receiver {
         let key = (socket, packet.header.ssrc);
         let delivery = Delivery { arrived, now, recovered: false };
         let bound = self.sources.get(&key).map(|heard| heard.from);
-        if !self.is_wanted(&packet, bound == Some(from)) {
+        // Padding begins no stream, and yet its number counts where one is beginning: parity packets come as padding.
+        let begins = packet.payload.is_empty() && self.candidates.contains_key(&(key, from));
+        if !self.is_wanted(&packet, bound == Some(from) || begins) {
             return Ok(());
         }
         match bound {

@@ -51,3 +51,23 @@ fn a_repaired_packet_begins_no_stream_and_changes_no_codec() {
     assert_eq!(heard(&[(1, 0), (2, 0), (-3, 8), (-4, 99)], "127.0.0.1:9").0.len(), 2);
     assert_eq!(heard(&[(1, 0), (2, 0), (-3, 0)], "127.0.0.1:10").0.len(), 2);
 }
+
+#[test]
+fn padding_between_the_packets_of_a_new_source_does_not_hide_it() {
+    let mut receiver = Receiver::new(ReceiverConfig::default());
+    let mut heard = Vec::new();
+    for number in 0..8u16 {
+        let now = Stamp::from_ns(i64::from(number) * 10_000_000);
+        let mut bytes = packet(7, number, 0);
+        bytes.truncate(if number % 2 == 0 { bytes.len() } else { 12 });
+        let from = "127.0.0.1:9".parse().expect("an address");
+        let Ok(()) = receiver.handle_datagram(now, 0, from, now, &bytes, &mut |record| {
+            if let Record::Audio(audio) = record {
+                heard.push((audio.sequence.rtp(), audio.padding));
+            }
+            Ok::<(), Infallible>(())
+        });
+    }
+    let expected: Vec<_> = (0..8).map(|number| (number, number % 2 == 1)).collect();
+    assert_eq!(heard, expected);
+}

@@ -1,0 +1,193 @@
+//! Loss repaired before the jitter buffer sees it, between ourselves and with GStreamer, behind a relay that loses.
+
+use std::fs;
+use std::net::UdpSocket;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use vox_e2e::{Scratch, Speech, Wav, await_udp, await_until, free_port, locate, need, raw_samples, speech, ulaw};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A relay to a local port that loses the packets that `loses` says, by their place; it ends when nothing more comes.
+struct Relay {
+    port: u16,
+    thread: thread::JoinHandle<usize>,
+}
+
+impl Relay {
+    fn new(to: u16, loses: fn(usize) -> bool) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let port = socket.local_addr().expect("an address").port();
+        let thread = thread::spawn(move || {
+            let (mut buffer, mut count, mut lost) = ([0; 2048], 0, 0);
+            socket.set_read_timeout(Some(LIMIT)).expect("a time-out");
+            while let Ok(length) = socket.recv(&mut buffer) {
+                socket.set_read_timeout(Some(Duration::from_secs(1))).expect("a time-out");
+                if loses(count) {
+                    lost += 1;
+                } else {
+                    socket.send_to(&buffer[..length], ("127.0.0.1", to)).expect("sent");
+                }
+                count += 1;
+            }
+            lost
+        });
+        Self { port, thread }
+    }
+
+    /// How many packets were lost.
+    fn finish(self) -> usize {
+        self.thread.join().expect("a relay")
+    }
+}
+
+fn summary(scratch: &Scratch) -> Value {
+    let text = fs::read_to_string(scratch.path("stats")).expect("statistics");
+    serde_json::from_str(text.lines().last().expect("a line")).expect("JSON")
+}
+
+fn said(scratch: &Scratch) -> Wav {
+    speech(scratch, "said.wav", Speech::mono(8_000, 16_000))
+}
+
+/// Sends to ourselves through a relay; gives how many packets were lost and what was told of them.
+fn through_a_relay(name: &str, protection: &str, loses: fn(usize) -> bool) -> (usize, Value) {
+    let scratch = Scratch::new(name);
+    let (said, port) = (said(&scratch), free_port());
+    let receiver = scratch.spawn(&format!(
+        "vox-recv --no-rtcp --idle-timeout 1.5 --stats stats :{port} | vox-jitter --delay 800 | vox-play heard.wav"
+    ));
+    await_udp(port);
+    let relay = Relay::new(port, loses);
+    scratch
+        .run(&format!(
+            "vox-capture said.wav | vox-encode pcmu | vox-send --no-rtcp {protection} 127.0.0.1:{}",
+            relay.port
+        ))
+        .succeeded_silently();
+    let lost = relay.finish();
+    receiver.wait(LIMIT).succeeded();
+    let heard = Wav::read(&scratch.path("heard.wav"));
+    assert!(
+        locate(&said.through(ulaw).samples, &heard.samples).is_some(),
+        "{name}: {lost} lost, {}",
+        summary(&scratch)
+    );
+    (lost, summary(&scratch))
+}
+
+#[test]
+fn redundancy_repairs_what_is_lost_to_the_sample() {
+    let (lost, told) = through_a_relay("red", "--red 2", |place| place > 3 && matches!(place % 6, 1 | 2) && place < 95);
+    assert!(lost > 20);
+    assert_eq!(told["packetsRecoveredByRed"], lost, "{told}");
+    assert_eq!(told["packetsRecovered"], lost, "{told}");
+}
+
+#[test]
+fn parity_repairs_bursts_to_the_sample() {
+    // Groups of 15 packets and 3 parity packets; the first one tells that there is parity at all.
+    let (lost, told) = through_a_relay("fec", "--fec 5x3", |place| place > 18 && matches!(place % 18, 4..=6));
+    assert!(lost >= 12, "{lost}");
+    assert_eq!(told["packetsRecoveredByFec"], lost, "{told}");
+}
+
+#[test]
+fn everything_together_and_encrypted_is_repaired() {
+    let scratch = Scratch::new("repair-key");
+    fs::write(scratch.path("key"), "30".repeat(30)).expect("a key");
+    let (said, port) = (said(&scratch), free_port());
+    let receiver = scratch.spawn(&format!(
+        "vox-recv --no-rtcp --srtp key --idle-timeout 1.5 --stats stats :{port} | vox-jitter --delay 800 | vox-play heard.wav"
+    ));
+    await_udp(port);
+    let relay = Relay::new(port, |place| place > 18 && place % 7 == 3 && place < 100);
+    scratch
+        .run(&format!(
+            "vox-capture said.wav | vox-encode pcmu | vox-send --no-rtcp --srtp key --red 1 --fec 5 127.0.0.1:{}",
+            relay.port
+        ))
+        .succeeded();
+    assert!(relay.finish() > 8);
+    receiver.wait(LIMIT).succeeded();
+    let heard = Wav::read(&scratch.path("heard.wav"));
+    assert!(locate(&said.through(ulaw).samples, &heard.samples).is_some(), "{}", summary(&scratch));
+}
+
+/// Sends what GStreamer makes through a relay, to ourselves.
+fn from_gstreamer(name: &str, protect: &str, loses: fn(usize) -> bool) -> (usize, Value) {
+    need(&["gst-launch-1.0"]);
+    let scratch = Scratch::new(name);
+    said(&scratch);
+    let source = "gst-launch-1.0 -q filesrc location=said.wav ! wavparse ! mulawenc";
+    scratch.run(&format!("{source} ! mulawdec ! filesink location=coded.raw")).succeeded();
+    let port = free_port();
+    let receiver = scratch.spawn(&format!(
+        "vox-recv --no-rtcp --idle-timeout 1.5 --stats stats :{port} | vox-jitter --delay 800 | vox-play heard.wav"
+    ));
+    await_udp(port);
+    let relay = Relay::new(port, loses);
+    scratch
+        .run(&format!(
+            "{source} ! rtppcmupay min-ptime=20000000 max-ptime=20000000 ! {protect} ! udpsink host=127.0.0.1 port={}",
+            relay.port
+        ))
+        .succeeded();
+    let lost = relay.finish();
+    receiver.wait(LIMIT).succeeded();
+    let coded = raw_samples(&fs::read(scratch.path("coded.raw")).expect("samples"));
+    let heard = Wav::read(&scratch.path("heard.wav"));
+    assert!(locate(&coded, &heard.samples).is_some(), "{name}: {lost} lost, {}", summary(&scratch));
+    (lost, summary(&scratch))
+}
+
+#[test]
+fn redundancy_of_gstreamer_is_understood() {
+    let (lost, told) =
+        from_gstreamer("gst-red", "rtpredenc pt=63 distance=2", |place| place > 3 && place % 6 == 1 && place < 95);
+    assert!(lost > 10);
+    assert_eq!(told["packetsRecoveredByRed"], lost, "{told}");
+}
+
+#[test]
+fn parity_of_gstreamer_is_understood() {
+    // A parity packet for each packet: without a marker it would wait for one, as video has them.
+    let (lost, told) = from_gstreamer(
+        "gst-fec",
+        "rtpulpfecenc pt=127 percentage=100 percentage-important=100 multipacket=false",
+        |place| place > 20 && place % 8 == 2 && place < 190,
+    );
+    assert!(lost > 10 && told["fecPacketsReceived"].as_u64() > Some(50), "{told}");
+}
+
+/// Sends to GStreamer through a relay, and waits until it has heard everything.
+fn to_gstreamer(name: &str, protection: &str, pipeline: &str, loses: fn(usize) -> bool) {
+    need(&["gst-launch-1.0"]);
+    let scratch = Scratch::new(name);
+    let (said, port) = (said(&scratch), free_port());
+    let receiver = scratch.spawn(&pipeline.replace("PORT", &port.to_string()));
+    await_udp(port);
+    let relay = Relay::new(port, loses);
+    scratch
+        .run(&format!(
+            "vox-capture said.wav | vox-encode pcmu | vox-send --no-rtcp {protection} 127.0.0.1:{}",
+            relay.port
+        ))
+        .succeeded_silently();
+    assert!(relay.finish() > 5);
+    let expected = said.through(ulaw).samples;
+    let arrived = || {
+        let heard = raw_samples(&fs::read(scratch.path("heard.raw")).unwrap_or_default());
+        locate(&expected[..expected.len() - 800], &heard).is_some()
+    };
+    assert!(await_until(Duration::from_secs(5), arrived), "{}", receiver.stderr());
+}
+
+#[test]
+fn gstreamer_understands_our_redundancy() {
+    let pipeline = "gst-launch-1.0 -q udpsrc port=PORT caps='application/x-rtp,media=audio,clock-rate=8000,encoding-name=PCMU,payload=0' ! rtpreddec pt=63 ! \
+                    rtpjitterbuffer latency=300 ! rtppcmudepay ! mulawdec ! filesink buffer-mode=unbuffered location=heard.raw";
+    to_gstreamer("red-gst", "--red 1", pipeline, |place| place > 3 && place % 6 == 1 && place < 90);
+}
