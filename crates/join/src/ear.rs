@@ -70,7 +70,10 @@ impl Ear<'_> {
                 Over::Lost(why) => {
                     self.link.down();
                     match self.come_back(&why, token.as_deref()) {
-                        Ok(again) => session = again,
+                        Ok(again) => {
+                            self.attach(&again)?;
+                            session = again;
+                        }
                         Err(failure) => {
                             self.link.give_up();
                             let reason =
@@ -123,7 +126,8 @@ impl Ear<'_> {
         matches!((&self.leave).read(&mut byte), Ok(0))
     }
 
-    fn hear(&mut self, mut session: Session) -> Result<Over, Failure> {
+    /// Lets packets and lines go out by this connection.
+    pub(crate) fn attach(&self, session: &Session) -> Result<(), Failure> {
         let socket = session.media.as_ref().map(|media| std::sync::Arc::clone(&media.socket));
         let writer = session.tcp.try_clone();
         let writer = writer.map_err(|error| Failure::failed(format_args!("cannot share the connection: {error}")))?;
@@ -134,6 +138,10 @@ impl Ear<'_> {
         if self.args.recording {
             self.link.line(&format!("RECORD {}: on", self.args.room.room));
         }
+        Ok(())
+    }
+
+    fn hear(&mut self, mut session: Session) -> Result<Over, Failure> {
         for notice in std::mem::take(&mut session.early) {
             if let Some(over) = self.notice(notice)? {
                 return Ok(over);

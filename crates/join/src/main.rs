@@ -70,6 +70,7 @@ fn speak_and_hear(
         reconnects: 0,
         listens_only: !speaks,
     };
+    ear.attach(&session)?;
     pipe::sharpen_timers();
     thread::scope(|scope| {
         let hearing = thread::Builder::new()
