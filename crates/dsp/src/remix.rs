@@ -9,8 +9,8 @@ const SIDE: f32 = core::f32::consts::FRAC_1_SQRT_2;
 ///
 /// Mono goes to every channel. More than two channels are taken to be in WAV order (front left, front right, centre,
 /// low frequency, back left, back right, side left, side right) and are folded into two by ITU-R BS.775, into one by
-/// the mean of those two, scaled so that nothing can clip. Otherwise channels keep their place: those that are missing
-/// are silent, those that are too many are left out.
+/// the mean of those two, scaled so that nothing can clip; 7.1 into 5.1 by its sides. Otherwise channels keep their
+/// place: those that are missing are silent, those that are too many are left out.
 #[derive(Debug, Clone)]
 pub struct Remix {
     from: usize,
@@ -54,12 +54,23 @@ fn matrix(from: usize, to: usize) -> Vec<f32> {
         (1, _) => vec![1.0; to],
         (2, 1) => vec![0.5, 0.5],
         (_, 2) => downmix(from),
+        (8, 6) => fold_sides(),
         (_, 1) => {
             let stereo = downmix(from);
             (0..from).map(|channel| (stereo[channel] + stereo[from + channel]) / 2.0).collect()
         }
         _ => (0..to * from).map(|at| if at / from == at % from { 1.0 } else { 0.0 }).collect(),
     }
+}
+
+/// 7.1 to 5.1: the side channels go into those behind, by halves, so that nothing can clip.
+fn fold_sides() -> Vec<f32> {
+    let weight = |to: usize, from: usize| match (to, from) {
+        (4 | 5, _) if from == to || from == to + 2 => 0.5,
+        _ if from == to => 1.0,
+        _ => 0.0,
+    };
+    (0..6).flat_map(|to| (0..8).map(move |from| weight(to, from))).collect()
 }
 
 /// Two rows: what each of more than two channels weighs left and right.
@@ -146,6 +157,13 @@ mod tests {
     #[test]
     fn stereo_into_surround_leaves_the_rest_silent() {
         assert_eq!(remix(2, 4, &[0.5, 0.25]), [0.5, 0.25, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn the_sides_of_7_1_are_heard_in_5_1() {
+        let folded = remix(8, 6, &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]);
+        let expected = [0.1, 0.2, 0.3, 0.4, 0.6, 0.7];
+        assert!(folded.iter().zip(expected).all(|(got, expected)| (got - expected).abs() < 1e-6), "{folded:?}");
     }
 
     #[test]
