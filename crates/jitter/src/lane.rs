@@ -6,7 +6,7 @@ use vox_cli::{Failure, Output};
 use vox_frame::{Audio, End, Format, Gap, LaterPacket, MAX_PAYLOAD, MediaTime, Raw, Record, Stamp, StreamId, Times};
 use vox_playout::{
     Adaptive, Config, Insert, Meta, Missing, Output as Released, Played, Playout, Rule, Stats, carries_copy,
-    falls_silent,
+    falls_silent, is_quiet,
 };
 
 use crate::trace::Row;
@@ -95,6 +95,7 @@ impl Lane {
             padding: audio.padding,
             redundant: carries_copy(&self.format.codec, audio.payload),
             silent: falls_silent(&self.format.codec, audio.payload),
+            quiet: is_quiet(&self.format.codec, audio.payload),
             arrived,
             bytes: audio.payload.len(),
         };

@@ -9,7 +9,7 @@
 use std::path::Path;
 
 use vox_frame::{Codec, MediaTime, Rate, SequenceNumber, Stamp, TimestampUnwrapper, Unwrapper};
-use vox_playout::{Adaptive, Config, Meta, Output, Playout, carries_copy, falls_silent};
+use vox_playout::{Adaptive, Config, Meta, Output, Playout, carries_copy, falls_silent, is_quiet};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut adaptive = Adaptive::default();
@@ -92,6 +92,7 @@ fn read(bytes: &[u8], tick: f64) -> Vec<Packet> {
             padding: false,
             redundant: carries_copy(&Codec::Opus, payload),
             silent: falls_silent(&Codec::Opus, payload),
+            quiet: is_quiet(&Codec::Opus, payload),
             arrived: Stamp::from_ns((arrived * 1e6) as i64),
             bytes: length,
         };

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use vox_frame::{MediaTime, Rate, Stamp};
 
-use crate::arrival::Level;
+use crate::arrival::{Level, Trend};
 use crate::config::Adaptive;
+use crate::decision::HELD_UP_PERCENT;
 use crate::drift::Drift;
 use crate::needs::Needs;
 use crate::record::Meta;
@@ -18,6 +19,16 @@ const LEARNING_NS: i64 = 1_000_000_000;
 
 /// What is added to what is needed, in ns: small errors of the delay are not worth a change.
 const MARGIN_NS: i64 = 2_000_000;
+const MARGIN_SHARE: i64 = 24;
+
+/// How far ahead of a queue that fills up the delay keeps, in ns.
+const AHEAD_NS: i64 = 16_000_000;
+
+/// From this lateness on a packet may be held up by something, in ns, where that is less than half of the delay.
+const ALARM_NS: i64 = 30_000_000;
+
+/// Playing slows down only for what is left of the buffer then, in ns.
+const LAST_NS: i64 = 75_000_000;
 
 /// Packets for which a lost one may still come, or be repaired.
 const PENDING: u64 = 16;
@@ -27,6 +38,7 @@ const PENDING: u64 = 16;
 pub(crate) struct Follower {
     rate: Rate,
     level: Level,
+    trend: Trend,
     needs: Needs,
     drift: Drift,
     /// Sequence numbers that were passed over, and what the copy in the packet behind needed.
@@ -36,6 +48,7 @@ pub(crate) struct Follower {
     updated: Option<Stamp>,
     learning: bool,
     target_ns: i64,
+    most_ns: i64,
     usual_ns: i64,
     /// The duration of a packet, in ns.
     packet_ns: i64,
@@ -48,6 +61,7 @@ impl Follower {
         Self {
             rate,
             level: Level::default(),
+            trend: Trend::default(),
             needs: Needs::default(),
             drift: Drift::default(),
             pending: BTreeMap::new(),
@@ -56,6 +70,7 @@ impl Follower {
             updated: None,
             learning: true,
             target_ns: 0,
+            most_ns: 0,
             usual_ns: 0,
             packet_ns: 0,
             furthest: None,
@@ -74,6 +89,7 @@ impl Follower {
         let resynced = self.drift.add(meta.arrived, transit);
         let rose = self.level.add(meta.arrived, transit, self.drift.ppb());
         self.needs.shift_down(rose);
+        self.trend.add(meta.arrived, transit);
         let level = self.level.get().unwrap_or(transit);
         self.note_need(meta, transit.saturating_sub(level));
         self.update(meta.arrived, rule);
@@ -83,6 +99,7 @@ impl Follower {
     /// Media time has jumped: what was learnt of the network's shape stays.
     pub(crate) fn jump(&mut self) {
         self.level.reset();
+        self.trend.reset();
         self.drift.reset();
         self.pending.clear();
         self.furthest = None;
@@ -90,7 +107,7 @@ impl Follower {
 
     /// When `media` should be played; none before the first packet.
     pub(crate) fn desired(&self, media: MediaTime) -> Option<Stamp> {
-        let ns = self.level.get()?.saturating_add(self.rate.ns(media.0)).saturating_add(self.target_ns);
+        let ns = self.level.get()?.saturating_add(self.rate.ns(media.0)).saturating_add(self.aim_ns());
         Some(Stamp::from_ns(ns))
     }
 
@@ -99,15 +116,20 @@ impl Follower {
         Some(arrived.ns().saturating_sub(self.rate.ns(timestamp.0)).saturating_sub(self.level.get()?))
     }
 
-    /// Whether the next packet is later than nearly all are: something holds it up.
+    /// Whether the next packet is later than nearly all are: something holds it up. A queue that has filled holds up all
+    /// of them, and is no reason to slow down.
     pub(crate) fn is_held_up(&self, now: Stamp) -> bool {
         let (Some(furthest), Some(level)) = (self.furthest, self.level.get()) else { return false };
-        now.ns().saturating_sub(furthest.saturating_add(level)) > self.usual_ns.max(self.target_ns * 2 / 3)
+        let queued = self.trend.get().map_or(0, |trend| trend.saturating_sub(level).max(0));
+        let late = now.ns().saturating_sub(furthest.saturating_add(level).saturating_add(queued));
+        late > alarm_ns(self.target_ns, self.usual_ns)
     }
 
-    /// The delay behind the fastest packet that is aimed at, in ns.
-    pub(crate) const fn target_ns(&self) -> i64 {
-        self.target_ns
+    /// The delay behind the fastest packet that is aimed at, in ns: the target, or more while all packets are later
+    /// than it allows for.
+    pub(crate) fn aim_ns(&self) -> i64 {
+        let over = self.trend.get().zip(self.level.get()).map_or(0, |(trend, level)| trend.saturating_sub(level));
+        self.target_ns.max(over.saturating_add(self.target_ns.min(AHEAD_NS))).min(self.most_ns)
     }
 
     /// How much of the target is there for what comes seldom, in ns.
@@ -163,10 +185,40 @@ impl Follower {
 
     /// Works out the target.
     pub(crate) fn update_now(&mut self, rule: &Adaptive) {
-        let advice = self.needs.advice(rule.price_ns);
-        let needed = advice.target_ns + MARGIN_NS;
+        let stretch = if rule.stretch { HELD_UP_PERCENT } else { 0 };
+        let advice = self.needs.advice(rule.price_ns, |delay, usual| bridged(delay, usual, stretch, self.packet_ns));
+        let needed = advice.target_ns + MARGIN_NS + advice.target_ns / MARGIN_SHARE;
         let target = if self.learning { needed.max(rule.first_ns) } else { needed };
         self.target_ns = target.max(rule.min_ns).min(rule.max_ns);
+        self.most_ns = rule.max_ns;
         self.usual_ns = advice.usual_ns;
+    }
+}
+
+/// How late the next packet must be, in ns, until playing slows down: later than packets usually are, and so late that
+/// only the last of the buffer is left.
+fn alarm_ns(target_ns: i64, usual_ns: i64) -> i64 {
+    usual_ns.max((target_ns / 2).min(ALARM_NS)).max(target_ns - LAST_NS)
+}
+
+/// How late a packet may be that a delay bridges, in ns: more than the delay, where playing slows down by so many
+/// percent from the alarm on, which is noticed with the packet after it.
+fn bridged(delay_ns: i64, usual_ns: i64, percent: i64, packet_ns: i64) -> i64 {
+    let slow = delay_ns - alarm_ns(delay_ns, usual_ns) - packet_ns;
+    delay_ns + slow.max(0) * percent / 100
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: i64 = 1_000_000;
+
+    #[test]
+    fn a_long_delay_bridges_more_than_its_own_length() {
+        assert_eq!(bridged(30 * MS, 5 * MS, 50, 20 * MS), 30 * MS);
+        assert_eq!(bridged(90 * MS, 25 * MS, 50, 20 * MS), 110 * MS);
+        assert_eq!(bridged(200 * MS, 25 * MS, 50, 20 * MS), 227_500_000);
+        assert_eq!(bridged(90 * MS, 25 * MS, 0, 20 * MS), 90 * MS);
     }
 }

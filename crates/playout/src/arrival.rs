@@ -58,6 +58,38 @@ impl Level {
     }
 }
 
+/// Packets that make a trend, and how long they must have taken to arrive, in ns: what comes in one burst is none.
+const TREND_PACKETS: usize = 8;
+const TREND_NS: i64 = 80_000_000;
+
+/// The least transit time of the last packets: where the network is right now.
+#[derive(Debug, Default)]
+pub(crate) struct Trend {
+    packets: VecDeque<(Stamp, i64)>,
+}
+
+impl Trend {
+    /// Takes in a packet.
+    pub(crate) fn add(&mut self, arrived: Stamp, transit: i64) {
+        if self.packets.len() == TREND_PACKETS {
+            self.packets.pop_front();
+        }
+        self.packets.push_back((arrived, transit));
+    }
+
+    /// The least transit time; none while nothing is known.
+    pub(crate) fn get(&self) -> Option<i64> {
+        let (first, last) = self.packets.front().zip(self.packets.back())?;
+        let known = self.packets.len() == TREND_PACKETS && last.0.since(first.0) >= TREND_NS;
+        known.then(|| self.packets.iter().map(|(_, transit)| *transit).min()).flatten()
+    }
+
+    /// Forgets everything: media time has jumped.
+    pub(crate) fn reset(&mut self) {
+        self.packets.clear();
+    }
+}
+
 /// What a drift of `ppb` makes of `ns`.
 fn grown(ns: i64, ppb: i64) -> i64 {
     i64::try_from(i128::from(ns) * i128::from(ppb) / 1_000_000_000).unwrap_or(0)
@@ -95,6 +127,17 @@ mod tests {
             rose += level.add(Stamp::from_ns(n * S), if n < 5 { 10 * MS } else { 90 * MS }, 0);
         }
         assert_eq!(rose, 80 * MS);
+    }
+
+    #[test]
+    fn a_burst_is_no_trend_and_a_queue_that_fills_is_one() {
+        let mut trend = Trend::default();
+        (0..20).for_each(|n| trend.add(Stamp::from_ns(n * 20 * MS), 5 * MS));
+        assert_eq!(trend.get(), Some(5 * MS));
+        (0..10).for_each(|n| trend.add(Stamp::from_ns(800 * MS + n * MS), 300 * MS - n * 20 * MS));
+        assert_eq!(trend.get(), None);
+        (0..20).for_each(|n| trend.add(Stamp::from_ns(900 * MS + n * 20 * MS), 50 * MS + n * MS));
+        assert_eq!(trend.get(), Some(62 * MS));
     }
 
     #[test]

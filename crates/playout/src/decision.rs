@@ -10,6 +10,12 @@ const BELOW_SHARE: i64 = 16;
 /// Where stretching stops once it has begun, in ns.
 const DONE_NS: i64 = 500_000;
 
+/// How long a change of the delay waits for a moment in which nobody speaks, in ns.
+const PATIENCE_NS: i64 = 2_000_000_000;
+
+/// A delay this much above the target waits for nothing, in ns.
+const URGENT_NS: i64 = 60_000_000;
+
 /// What half of such an error is corrected by, in parts per million: 0.03 % is no change of pitch that anybody hears.
 const GLIDE_PPM: i64 = 300;
 
@@ -17,7 +23,7 @@ const GLIDE_PPM: i64 = 300;
 const STRETCH_PERCENT: i64 = 25;
 
 /// How much longer it may be while what is behind it is held up, in percent: the alternative is concealment.
-pub(crate) const HELD_UP_PERCENT: i64 = 35;
+pub(crate) const HELD_UP_PERCENT: i64 = 50;
 
 /// How much shorter a record may be played, in percent.
 const COMPRESS_PERCENT: i64 = 20;
@@ -26,7 +32,7 @@ const COMPRESS_PERCENT: i64 = 20;
 const GENTLE_NS: i64 = 20_000_000;
 
 /// Behind concealment, a delay above the target by this is cut at once, in ns: the thread is lost anyway.
-const CUT_NS: i64 = 60_000_000;
+const CUT_NS: i64 = 100_000_000;
 
 /// Behind concealment, a delay below what is usually needed by this is restored at once, in ns.
 const RESTORE_NS: i64 = 10_000_000;
@@ -46,6 +52,10 @@ pub(crate) struct Status {
     pub(crate) held_up: bool,
     /// Whether nothing, or something concealed, was played before it.
     pub(crate) concealed: bool,
+    /// Whether nobody speaks in it.
+    pub(crate) quiet: bool,
+    /// For how long the delay has not been right, in ns.
+    pub(crate) wrong_ns: i64,
     /// Whether delay is being changed already.
     pub(crate) adjusting: bool,
     /// Whether it may be stretched at all.
@@ -61,6 +71,18 @@ pub(crate) enum Decision {
     Skip,
     /// That many ns pass before it.
     Insert { ns: i64 },
+}
+
+impl Status {
+    /// Whether the delay is near enough to what it should be.
+    pub(crate) fn is_right(&self) -> bool {
+        self.right().contains(&self.error_ns)
+    }
+
+    fn right(&self) -> core::ops::RangeInclusive<i64> {
+        let below = BELOW_NS + self.target_ns / BELOW_SHARE;
+        if self.adjusting { -DONE_NS..=DONE_NS } else { -below..=ABOVE_NS }
+    }
 }
 
 /// Decides on a packet that is there.
@@ -86,13 +108,17 @@ pub(crate) fn decide(status: &Status) -> Decision {
 pub(crate) fn fit(status: &Status) -> (i64, bool) {
     let Status { span_ns, error_ns, .. } = *status;
     let below = BELOW_NS + status.target_ns / BELOW_SHARE;
-    let right = if status.adjusting { -DONE_NS..=DONE_NS } else { -below..=ABOVE_NS };
-    if right.contains(&error_ns) {
+    if status.is_right() {
         if (-below / 2..=ABOVE_NS / 2).contains(&error_ns) {
             return (0, false);
         }
         let most = span_ns / 1_000 * GLIDE_PPM / 1_000;
         return (if error_ns > 0 { -most } else { most }, false);
+    }
+    // Where nobody speaks nobody hears it; what is not urgent waits for that.
+    let urgent = error_ns > URGENT_NS || error_ns + status.spare_ns.max(0) < -below;
+    if !status.quiet && !urgent && status.wrong_ns < PATIENCE_NS {
+        return (0, false);
     }
     let gentle = if error_ns.abs() <= GENTLE_NS { 2 } else { 1 };
     let longest = span_ns * STRETCH_PERCENT / 100 / gentle;
@@ -111,6 +137,8 @@ mod tests {
         error_ns: 0,
         target_ns: 16 * MS,
         spare_ns: 0,
+        quiet: true,
+        wrong_ns: 0,
         held_up: false,
         concealed: false,
         adjusting: false,
@@ -140,7 +168,7 @@ mod tests {
 
     #[test]
     fn what_holds_packets_up_slows_playing_down_before_it_runs_dry() {
-        assert_eq!(slot(Status { held_up: true, ..CALM }), 27 * MS);
+        assert_eq!(slot(Status { held_up: true, ..CALM }), 30 * MS);
     }
 
     #[test]

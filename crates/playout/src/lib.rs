@@ -34,5 +34,5 @@ mod timeline;
 pub use config::{Adaptive, Config, Rule, Start};
 pub use playout::Playout;
 pub use record::{Insert, Later, Meta, Missing, Output, Played};
-pub use redundancy::{carries_copy, falls_silent};
+pub use redundancy::{carries_copy, falls_silent, is_quiet};
 pub use stats::Stats;

@@ -84,20 +84,25 @@ impl Needs {
     }
 
     /// The delay with the least cost, where all packets that come too late cost `price_ns` of delay: the loss of one
-    /// in a hundred is worth a hundredth of it.
-    pub(crate) fn advice(&self, price_ns: i64) -> Advice {
+    /// in a hundred is worth a hundredth of it. `bridged` tells what need a delay bridges, of that and what is usual;
+    /// more for more.
+    pub(crate) fn advice(&self, price_ns: i64, bridged: impl Fn(i64, i64) -> i64) -> Advice {
+        let usual = self.usual_ns();
         let whole = self.total.max(LEAST * self.weight);
-        let (mut late, mut best) = (0.0, (f64::MAX, 0));
-        for (bin, count) in self.bins.iter().enumerate().take(self.used).rev() {
+        let mut late = self.bins.iter().take(self.used).sum::<f64>();
+        let (mut best, mut in_time) = ((f64::MAX, BIN_NS), 0);
+        for bin in 0..self.used {
             let delay = (bin as i64 + 1) * BIN_NS;
+            let reach = usize::try_from(bridged(delay, usual) / BIN_NS).unwrap_or(0).clamp(in_time, self.used);
+            late -= self.bins[in_time..reach].iter().sum::<f64>();
+            in_time = reach;
             let felt = delay as f64 * (1.0 + delay as f64 / KNEE_NS / 2.0);
-            let cost = felt + price_ns as f64 * (late / whole);
-            if cost <= best.0 {
+            let cost = felt + price_ns as f64 * (late.max(0.0) / whole);
+            if cost < best.0 {
                 best = (cost, delay);
             }
-            late += count;
         }
-        Advice { target_ns: best.1, usual_ns: self.usual_ns() }
+        Advice { target_ns: best.1, usual_ns: usual }
     }
 
     /// What nearly all packets stay within, in ns.
@@ -123,7 +128,7 @@ mod tests {
     fn an_even_network_needs_next_to_nothing() {
         let mut needs = Needs::default();
         (0..3_000).for_each(|n| needs.add(n % 2 * MS));
-        assert_eq!(needs.advice(PRICE).target_ns, 3 * MS / 2);
+        assert_eq!(needs.advice(PRICE, |delay, _| delay).target_ns, 3 * MS / 2);
     }
 
     #[test]
@@ -133,7 +138,7 @@ mod tests {
             needs.add(if n % 50 == 0 { 80 * MS } else { MS });
         }
         needs.add(400 * MS);
-        let advice = needs.advice(PRICE);
+        let advice = needs.advice(PRICE, |delay, _| delay);
         assert_eq!(advice.target_ns, 80 * MS + BIN_NS);
         assert!(advice.usual_ns < 2 * MS, "{advice:?}");
     }
@@ -143,7 +148,7 @@ mod tests {
         let mut needs = Needs::default();
         (0..3_000).for_each(|_| needs.add(100 * MS));
         (0..30_000).for_each(|_| needs.add(MS));
-        assert!(needs.advice(PRICE).target_ns < 2 * MS);
+        assert!(needs.advice(PRICE, |delay, _| delay).target_ns < 2 * MS);
     }
 
     #[test]
@@ -151,6 +156,6 @@ mod tests {
         let mut needs = Needs { weight: RESCALE / 2.0, ..Needs::default() };
         (0..10_000).for_each(|_| needs.add(5 * MS));
         assert!(needs.weight < RESCALE && needs.total.is_finite());
-        assert_eq!(needs.advice(PRICE).target_ns, 5 * MS + BIN_NS);
+        assert_eq!(needs.advice(PRICE, |delay, _| delay).target_ns, 5 * MS + BIN_NS);
     }
 }

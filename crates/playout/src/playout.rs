@@ -59,6 +59,8 @@ pub struct Playout<P> {
     inserted: i64,
     /// Whether the delay is being changed.
     adjusting: bool,
+    /// For how long it has not been right, in ns.
+    wrong_ns: i64,
     /// Whether the sender said that it falls silent.
     silent: bool,
     /// The slot of the record that is being released.
@@ -98,6 +100,7 @@ impl<P> Playout<P> {
             concealing: true,
             inserted: 0,
             adjusting: false,
+            wrong_ns: 0,
             silent: false,
             next_slot: 0,
         }
@@ -116,7 +119,7 @@ impl<P> Playout<P> {
 
     /// The delay behind the fastest packet that is aimed at, in nanoseconds; none where it is not adapted.
     pub fn target_ns(&self) -> Option<i64> {
-        self.adaptive().map(|_| self.follower.target_ns())
+        self.adaptive().map(|_| self.follower.aim_ns())
     }
 
     /// By how many parts per billion media time takes longer here than at the sender, as far as is known.

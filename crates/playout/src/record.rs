@@ -21,6 +21,8 @@ pub struct Meta {
     pub redundant: bool,
     /// The last packet before a silence in which nothing is sent (DTX).
     pub silent: bool,
+    /// Nobody speaks in it: a change of its length is hardly heard. False where that is not known.
+    pub quiet: bool,
     /// When it arrived.
     pub arrived: Stamp,
     /// Bytes that it counts against the limit.

@@ -13,19 +13,35 @@ pub fn falls_silent(codec: &Codec, payload: &[u8]) -> bool {
     *codec == Codec::Opus && payload.len() <= 2
 }
 
+/// Whether the encoder found no voice in the payload (the VAD flags of Opus, RFC 6716, section 4.2.3); false where it
+/// does not tell.
+pub fn is_quiet(codec: &Codec, payload: &[u8]) -> bool {
+    *codec == Codec::Opus && opus_flags(payload).is_some_and(|(voice, _)| !voice)
+}
+
 fn opus_copy(payload: &[u8]) -> Option<bool> {
+    opus_flags(payload).map(|(_, copy)| copy)
+}
+
+/// What the first bits of a SILK frame say: voice, and a copy; none for CELT, which has neither.
+fn opus_flags(payload: &[u8]) -> Option<(bool, bool)> {
     let (&toc, rest) = payload.split_first()?;
     let config = toc >> 3;
-    // SILK frames in the first Opus frame (RFC 6716, table 2 and section 4.2.2); CELT has no copies.
+    // SILK frames in the first Opus frame (RFC 6716, table 2 and section 4.2.2).
     let frames = match config {
         0..12 => [1, 1, 2, 3][usize::from(config & 3)],
         12..16 => 1,
-        _ => return Some(false),
+        _ => return None,
     };
     let &flags = first_frame(toc & 3, rest)?.first()?;
-    let copy = |at: u8| flags >> at & 1 == 1;
-    let is_stereo = toc & 4 != 0;
-    Some(copy(7 - frames) || is_stereo && copy(6 - 2 * frames))
+    // For each channel a flag a frame, then that of the copy.
+    let channel = |skipped: u8| {
+        let bits = flags << skipped;
+        (bits >> (8 - frames) != 0, bits >> (7 - frames) & 1 == 1)
+    };
+    let (voice, copy) = channel(0);
+    let side = if toc & 4 != 0 { channel(frames + 1) } else { (false, false) };
+    Some((voice || side.0, copy || side.1))
 }
 
 /// The bytes from the first frame on (RFC 6716, section 3.2).
@@ -85,6 +101,14 @@ mod tests {
         assert!(copy(&[9 << 3 | 2, 252, 1, 0b0100_0000, 0]));
         assert!(copy(&[9 << 3 | 3, 0xc2, 255, 3, 1, 0b0100_0000, 0]));
         assert!(!copy(&[9 << 3 | 3, 0x41, 255, 255]));
+    }
+
+    #[test]
+    fn voice_is_told_by_the_encoder() {
+        let quiet = |payload: &[u8]| is_quiet(&Codec::Opus, payload);
+        assert!(quiet(&[9 << 3, 0b0100_0000]) && !quiet(&[9 << 3, 0b1000_0000]));
+        assert!(!quiet(&[11 << 3, 0b0010_0000]) && quiet(&[11 << 3, 0b0001_1111]));
+        assert!(!quiet(&[9 << 3 | 4, 0b0010_0000]) && !quiet(&[31 << 3, 0]));
     }
 
     #[test]

@@ -125,6 +125,7 @@ proptest! {
                         padding,
                         redundant: false,
                         silent: false,
+                        quiet: false,
                         arrived: now.plus(-(delay_us % 50_000) * 1_000),
                         bytes: 100,
                     };
@@ -164,7 +165,7 @@ proptest! {
             let arrived = Stamp::from_ns(rate.ns(timestamp.0));
             let meta = Meta {
                 sequence: SequenceNumber(n), timestamp, duration, marker: false, recovered: false, padding: false,
-                redundant: false, silent: false, arrived, bytes: 1,
+                redundant: false, silent: false, quiet: false, arrived, bytes: 1,
             };
             playout.handle_packet(arrived, meta, ());
             if let Output::Audio(played) = playout.poll(arrived) {

@@ -54,6 +54,7 @@ impl Receiver {
             padding: false,
             redundant: false,
             silent: false,
+            quiet: false,
             arrived: Stamp::from_ns((ms * 1e6) as i64),
             bytes: 100,
         }

@@ -43,6 +43,7 @@ impl Bench {
             padding: false,
             redundant: false,
             silent: false,
+            quiet: false,
             arrived: Stamp::from_ns(ms * MS),
             bytes: 160,
         }

@@ -111,17 +111,19 @@ impl<P> Playout<P> {
         self.rate.ns(from.plus(ticks).0) - self.rate.ns(from.0)
     }
 
-    fn status(&self, position: Position, ticks: u64, desired: Stamp) -> Status {
+    fn status(&self, position: Position, ticks: u64, desired: Stamp, quiet: bool) -> Status {
         let nominal = self.span_ns(position.media, ticks);
         let ppb = Some(self.follower.drift_ppb()).filter(|ppb| ppb.abs() >= LEAST_DRIFT_PPB).unwrap_or(0);
         let drift = i128::from(nominal) * i128::from(ppb) / 1_000_000_000;
         Status {
             span_ns: nominal.saturating_add(i64::try_from(drift).unwrap_or(0)),
             error_ns: position.due.since(desired),
-            target_ns: self.follower.target_ns(),
+            target_ns: self.follower.aim_ns(),
             spare_ns: self.follower.spare_ns(),
             held_up: self.ended.is_none() && self.follower.is_held_up(position.due),
             concealed: self.concealing,
+            quiet,
+            wrong_ns: self.wrong_ns,
             adjusting: self.adjusting,
             stretch: self.adaptive().is_some_and(|rule| rule.stretch),
         }
@@ -169,7 +171,7 @@ impl<P> Playout<P> {
         self.expected = Some(expected.saturating_add(u64::from(packets)));
         self.stats.packets_lost += u64::from(packets);
         let span = Span { sequence, duration: step, packets, reason: GapReason::Lost };
-        let status = Status { error_ns: late, ..self.status(position, step, desired) };
+        let status = Status { error_ns: late, ..self.status(position, step, desired, false) };
         let slot = if self.inserted > 0 {
             // Time that was inserted stands for it.
             let rest = whole_steps((nominal - late.max(0)).max(0));
@@ -206,7 +208,8 @@ impl<P> Playout<P> {
         let (sequence, duration) = (entry.sequence, entry.duration.min(room));
         match entry.body {
             Body::Packet(meta, payload) => {
-                let status = self.status(position, entry.duration, desired);
+                let status = self.status(position, entry.duration, desired, meta.quiet);
+                self.wrong_ns = if status.is_right() { 0 } else { self.wrong_ns.saturating_add(status.span_ns) };
                 match decide(&status) {
                     Decision::Insert { ns } => {
                         self.buffer.insert(Entry { body: Body::Packet(meta, payload), ..entry });
@@ -253,7 +256,7 @@ impl<P> Playout<P> {
         self.after_audio = true;
         self.silent = meta.silent;
         let slot = self.advance(position, ticks);
-        let target = self.follower.target_ns().unsigned_abs();
+        let target = self.follower.aim_ns().unsigned_abs();
         self.stats.note_audio(self.rate, ticks, slot, position.due.since(meta.arrived), target);
         Output::Audio(Played { meta, payload, due: position.due, slot })
     }

@@ -71,6 +71,7 @@ impl Call {
                     padding: false,
                     redundant: self.copies,
                     silent: false,
+                    quiet: false,
                     arrived: at,
                     bytes: 60,
                 });
