@@ -81,6 +81,10 @@ pub struct Announcement {
     pub rtcp_mux: bool,
     /// What secures the packets: the value of an `a=crypto` line (RFC 4568). Whoever reads the description has the key.
     pub crypto: Option<Secret>,
+    /// Payload type of redundant audio (RFC 2198), where the streams are repeated.
+    pub red: Option<u8>,
+    /// Payload type of parity packets (RFC 5109), where there are some.
+    pub parity: Option<u8>,
     /// The streams, each by its SSRC.
     pub streams: Vec<AnnouncedStream>,
 }
@@ -175,6 +179,7 @@ impl Announcement {
         let ttl = if address.is_multicast() && address.is_ipv4() { format!("/{}", self.ttl) } else { String::new() };
         let mut types: Vec<u8> = self.streams.iter().map(|stream| stream.payload_type).collect();
         types.extend(self.streams.iter().filter_map(|stream| stream.events));
+        types.extend(self.red.into_iter().chain(self.parity));
         let mut known = 0u128;
         types.retain(|number| {
             let new = known & (1 << number) == 0;
@@ -196,6 +201,7 @@ impl Announcement {
             line(&mut text, format_args!("source-filter: incl IN {family} {address} {source}"));
         }
         self.write_payload_types(&mut text);
+        self.write_repair(&mut text);
         if let Some(stream) = self.streams.first() {
             line(&mut text, format_args!("ptime:{}", stream.packet_ms));
         }
@@ -212,6 +218,21 @@ impl Announcement {
         }
         line(&mut text, format_args!("recvonly"));
         text
+    }
+
+    fn write_repair(&self, text: &mut String) {
+        let Some(first) = self.streams.first() else { return };
+        let (carried, format) = (first.payload_type, first.format.to_string());
+        // Clock and channels are those of what is protected.
+        let clock = format.split_once('/').map_or("", |(_, clock)| clock);
+        if let Some(red) = self.red {
+            line(text, format_args!("rtpmap:{red} red/{clock}"));
+            // Primary and redundant blocks are of the same payload type (RFC 2198, section 5).
+            line(text, format_args!("fmtp:{red} {carried}/{carried}"));
+        }
+        if let Some(parity) = self.parity {
+            line(text, format_args!("rtpmap:{parity} ulpfec/{clock}"));
+        }
     }
 
     fn write_payload_types(&self, text: &mut String) {
@@ -313,6 +334,8 @@ mod tests {
             extensions: ExtensionMap::default(),
             rtcp_mux: false,
             crypto: None,
+            red: None,
+            parity: None,
             streams: vec![stream(1, 97, "opus/48000/2"), stream(2, 0, "PCMU/8000"), stream(3, 97, "opus/48000/2")],
         }
     }
@@ -388,6 +411,18 @@ mod tests {
         let read = Description::parse(text.as_bytes()).expect("a description");
         assert_eq!((read.secure, read.crypto[0].expose()), (true, crypto));
         assert!(!format!("{read:?} {announcement:?}").contains("d0Rm"));
+    }
+
+    #[test]
+    fn redundancy_and_parity_are_described() {
+        let text = Announcement { red: Some(63), parity: Some(127), ..announcement("192.0.2.1") }.to_sdp();
+        assert!(text.contains("m=audio 5004 RTP/AVP 97 0 63 127\r\n"), "{text}");
+        assert!(
+            text.contains("a=rtpmap:63 red/48000/2\r\na=fmtp:63 97/97\r\na=rtpmap:127 ulpfec/48000/2\r\n"),
+            "{text}"
+        );
+        let map = Description::parse(text.as_bytes()).expect("a description").map;
+        assert_eq!(map.get(63).map(ToString::to_string).as_deref(), Some("red/48000/2"));
     }
 
     #[test]

@@ -41,6 +41,8 @@ impl Notice {
             extensions: args.extensions(),
             rtcp_mux: args.rtcp_mux,
             crypto: key(args)?.map(crypto_line),
+            red: args.protection().red.map(|(payload_type, _)| payload_type),
+            parity: args.protection().parity.map(|(payload_type, _)| payload_type),
             streams: Vec::new(),
         };
         Ok(Some(Self { file, announcement }))
