@@ -51,6 +51,7 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn open(args: &Args) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| Failure::failed(format_args!("cannot start: {error}"));
+        raise_descriptors();
         let cannot = |error| Failure::network(format_args!("cannot listen on {}: {error}", args.listen));
         let (listener, udp) = listen(args.listen, args.no_udp).map_err(cannot)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -340,6 +341,14 @@ impl Server {
             "sendErrors": errors,
         }));
     }
+}
+
+/// As many descriptors as the system lets us have: each connection takes one.
+fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // Where it stays as it was, fewer connections are taken, and that is said.
+    let _unchanged = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// Sends a packet its way. One that cannot be sent is lost, as packets are.
