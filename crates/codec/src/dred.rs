@@ -10,6 +10,11 @@ use crate::opus::Decoder;
 /// The longest past that is read, in frames at 48 kHz: libopus writes no more than about a second.
 const MAX_PAST: u32 = 48_000;
 
+/// How much more of the past is read than is missing, in frames: the model begins two frames of 10 ms before what it
+/// makes, and packets describe the past up to 40 ms ahead of themselves. With less it begins on nothing, which sounds
+/// worse than no redundancy.
+const RUN_UP: u32 = 2_880;
+
 /// Reads the redundancy of packets.
 pub(crate) struct Dred {
     decoder: NonNull<opusic_sys::OpusDREDDecoder>,
@@ -43,7 +48,7 @@ impl Dred {
     /// How many frames before `packet` its redundancy reaches back, looked for up to `past` frames; 0 where it carries
     /// none. The farther, the more it costs.
     pub(crate) fn reach(&mut self, packet: &[u8], past: u32) -> usize {
-        let past = past.min(MAX_PAST);
+        let past = past.saturating_add(RUN_UP).min(MAX_PAST);
         if self.packet != packet || self.past < past {
             self.packet.clear();
             self.packet.extend_from_slice(packet);
