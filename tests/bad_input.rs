@@ -8,7 +8,7 @@ use std::time::Duration;
 use vox_e2e::{Outcome, Scratch, Speech, await_udp, free_port, need, speech};
 
 /// Every stage that reads a vox stream, as it is typed.
-const READERS: [&str; 12] = [
+const READERS: [&str; 14] = [
     "vox-encode opus",
     "vox-decode",
     "vox-jitter --virtual",
@@ -21,6 +21,8 @@ const READERS: [&str; 12] = [
     "vox-tee copy.vox",
     "vox-mix",
     "vox-meter --stats lines",
+    "vox-record take.wav",
+    "vox-edit -e \"gain 0..1 6dB\"",
 ];
 
 #[test]

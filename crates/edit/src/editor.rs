@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use vox_cli::{Failure, Output, Streams};
 use vox_frame::{EndReason, Format, MediaTime, Raw, Record, Stamp, StreamId, Times};
 
-use crate::lane::Lane;
+use crate::lane::{Lane, edited_codec};
 use crate::list::List;
 
 /// A stream that begins this much before or behind the others is of another recording, in ns.
@@ -46,6 +46,7 @@ impl Editor {
                 let mut format = format.clone();
                 // Packets that were taken out are no packets of that sender any more.
                 format.rtp = None;
+                format.codec = edited_codec(&format.codec);
                 output.write(&Record::Format(*id, format))
             }
             Record::Audio(audio) => {

@@ -2,6 +2,7 @@
 
 use vox_cli::{Failure, Output};
 use vox_container::ogg_opus::silence;
+use vox_container::wav::Sample;
 use vox_frame::{Audio, Codec, EndReason, Format, GapReason, MediaTime, StreamId, Times};
 
 use crate::list::{Change, List};
@@ -16,6 +17,31 @@ const MAX_HOLE_NS: i64 = 3_600_000_000_000;
 enum Span<'a> {
     Samples(&'a mut [f32]),
     Missing(u64, GapReason),
+}
+
+/// Appends the samples of a payload.
+type Read = fn(&[u8], &mut Vec<f32>);
+
+/// How the payload of PCM and of G.711 becomes samples.
+fn reader(codec: &Codec) -> Option<Read> {
+    Some(match codec {
+        Codec::PcmS16 => |bytes, out| Sample::S16.read(bytes, out),
+        Codec::PcmF32 => |bytes, out| Sample::F32.read(bytes, out),
+        Codec::Pcmu => |bytes, out| Sample::Mulaw.read(bytes, out),
+        Codec::Pcma => |bytes, out| Sample::Alaw.read(bytes, out),
+        Codec::L16 => |bytes, out| {
+            out.extend(bytes.as_chunks().0.iter().map(|&two| f32::from(i16::from_be_bytes(two)) / 32_768.0))
+        },
+        _ => return None,
+    })
+}
+
+/// What a stream is coded as when it was edited: G.711 and L16 become samples of 16 bits, which holds all of them.
+pub(crate) fn edited_codec(codec: &Codec) -> Codec {
+    match codec {
+        Codec::Pcmu | Codec::Pcma | Codec::L16 => Codec::PcmS16,
+        other => other.clone(),
+    }
 }
 
 /// A stream that is edited.
@@ -61,7 +87,7 @@ impl Lane {
     ) -> Result<Self, Failure> {
         let plan = Plan::new(list, format.rate);
         let kind = match format.codec {
-            Codec::PcmS16 | Codec::PcmF32 => {
+            _ if reader(&format.codec).is_some() => {
                 let mut inserts = clips(list, false, format.rate, format.channels)?;
                 let mut overlays = clips(list, true, format.rate, format.channels)?;
                 if !main {
@@ -94,7 +120,7 @@ impl Lane {
                 )));
             }
         };
-        let out = Out::new(id, format.rate, format.channels.count(), format.codec.clone(), first);
+        let out = Out::new(id, format.rate, format.channels.count(), edited_codec(&format.codec), first);
         Ok(Self { plan, out, format: format.clone(), begins, first, next: first, kind })
     }
 
@@ -125,9 +151,8 @@ impl Lane {
             Kind::Pcm(pcm) => {
                 let mut samples = std::mem::take(&mut pcm.samples);
                 samples.clear();
-                match self.format.codec {
-                    Codec::PcmF32 => vox_container::wav::Sample::F32.read(audio.payload, &mut samples),
-                    _ => vox_container::wav::Sample::S16.read(audio.payload, &mut samples),
+                if let Some(read) = reader(&self.format.codec) {
+                    read(audio.payload, &mut samples);
                 }
                 samples.resize(audio.duration as usize * pcm.channels, 0.0);
                 let done = pcm.span(&self.plan, &self.format, at, Span::Samples(&mut samples), &mut self.out, output);
