@@ -1,6 +1,6 @@
 //! Streams through Opus: exact in time, whatever is missing or damaged.
 
-use vox_codec::{Coded, DecoderOptions, OpusSettings, OpusStreamEncoder, StreamDecoder};
+use vox_codec::{Coded, Concealment, DecoderOptions, OpusSettings, OpusStreamEncoder, StreamDecoder};
 use vox_frame::{
     Audio, Channels, Codec, End, EndReason, Format, Gap, GapReason, LaterPacket, MediaTime, Rate, SequenceNumber,
     StreamId, Times,
@@ -159,6 +159,72 @@ fn a_lost_packet_comes_back_better_from_the_copy_in_the_next() {
     };
     let (with, without) = (error(true), error(false));
     assert!(with < without * 0.7, "error {with} with the copies, {without} without");
+}
+
+/// How loud eight bands are, in dB, in 20 ms at `at`.
+fn bands(samples: &[f32], at: usize) -> Vec<f32> {
+    let frame = &samples[at..at + 960];
+    let power = |hz: f32| {
+        let (mut re, mut im) = (0.0f32, 0.0f32);
+        for (n, sample) in frame.iter().enumerate() {
+            let (sin, cos) = (core::f32::consts::TAU * hz * n as f32 / 48_000.0).sin_cos();
+            re += sample * cos;
+            im += sample * sin;
+        }
+        re * re + im * im
+    };
+    (0..8)
+        .map(|band| (0..8).map(|k| power(100.0 + 50.0 * (band * 8 + k) as f32)).sum::<f32>())
+        .map(|power| 10.0 * (power + 0.1).log10())
+        .collect()
+}
+
+#[test]
+fn deep_redundancy_knows_what_was_lost() {
+    let pcm = speech(4 * 48_000, 48_000, 1);
+    let settings = OpusSettings { bitrate: Some(40_000), dred_ms: 300, loss: 30, ..OpusSettings::default() };
+    let coding = encode(&pcm, 48_000, Channels::MONO, &settings, 20_000_000);
+    let whole = decode(&coding);
+    // Of ten packets the last `lost` are missing.
+    let run = |fec: bool, lost: usize| {
+        let options = DecoderOptions { fec, method: Concealment::Deep, ..DecoderOptions::default() };
+        let mut decoder = StreamDecoder::new(&coding.format, options).expect("a decoder");
+        let (mut out, mut missing) = (Vec::new(), Vec::new());
+        for (n, (timestamp, duration, payload)) in coding.packets.iter().enumerate() {
+            let ahead = 10 - n % 10;
+            let Some((_, _, next)) = coding.packets.get(n + ahead).filter(|_| ahead <= lost) else {
+                decoder.audio(&audio(*timestamp, *duration, payload), &mut out);
+                continue;
+            };
+            missing.push(timestamp.0 as usize);
+            let gap = Gap {
+                id: ID,
+                sequence: SequenceNumber(n as u64),
+                timestamp: *timestamp,
+                duration: u64::from(*duration),
+                packets: 1,
+                reason: GapReason::Lost,
+                times: Times::default(),
+                slot: None,
+                later: Some(LaterPacket { ahead: *duration * ahead as u32, payload: next }),
+            };
+            decoder.gap(&gap, &mut out);
+        }
+        decoder.end(&end(coding.end), &mut out);
+        assert_eq!(out.len(), whole.len());
+        let frames: Vec<usize> = missing.into_iter().filter(|at| at + 960 < whole.len()).collect();
+        let off = |at: usize| {
+            let pairs = bands(&out, at).into_iter().zip(bands(&whole, at));
+            pairs.map(|(a, b)| (a - b) * (a - b)).sum::<f32>() / 8.0
+        };
+        let distance = frames.iter().map(|&at| off(at).sqrt()).sum::<f32>() / frames.len() as f32;
+        (distance, decoder.recovered())
+    };
+    for lost in [1, 4] {
+        let ((with, recovered), (without, none)) = (run(true, lost), run(false, lost));
+        assert!(recovered > 0 && none == 0);
+        assert!(with < without, "{lost} lost: {with:.1} dB off with redundancy, {without:.1} dB without");
+    }
 }
 
 #[test]
