@@ -34,6 +34,9 @@ const GENTLE_NS: i64 = 20_000_000;
 /// Behind concealment, a delay above the target by this is cut at once, in ns: the thread is lost anyway.
 const CUT_NS: i64 = 100_000_000;
 
+/// Beyond this a delay is cut wherever it is, in ns: nobody talks to the past.
+const HOPELESS_NS: i64 = 1_000_000_000;
+
 /// Behind concealment, a delay below what is usually needed by this is restored at once, in ns.
 const RESTORE_NS: i64 = 10_000_000;
 
@@ -56,6 +59,8 @@ pub(crate) struct Status {
     pub(crate) quiet: bool,
     /// For how long the delay has not been right, in ns.
     pub(crate) wrong_ns: i64,
+    /// Whether it is the first of its stream.
+    pub(crate) begins: bool,
     /// Whether delay is being changed already.
     pub(crate) adjusting: bool,
     /// Whether it may be stretched at all.
@@ -88,7 +93,8 @@ impl Status {
 /// Decides on a packet that is there.
 pub(crate) fn decide(status: &Status) -> Decision {
     let Status { span_ns, error_ns, .. } = *status;
-    if status.concealed && error_ns > CUT_NS && error_ns > span_ns {
+    let cut = if status.begins { 0 } else { CUT_NS };
+    if error_ns > HOPELESS_NS || status.concealed && error_ns > cut && error_ns > span_ns {
         return Decision::Skip;
     }
     if status.concealed && error_ns + status.spare_ns.max(0) < -RESTORE_NS {
@@ -139,6 +145,7 @@ mod tests {
         spare_ns: 0,
         quiet: true,
         wrong_ns: 0,
+        begins: false,
         held_up: false,
         concealed: false,
         adjusting: false,

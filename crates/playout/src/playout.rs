@@ -63,6 +63,8 @@ pub struct Playout<P> {
     wrong_ns: i64,
     /// Whether the sender said that it falls silent.
     silent: bool,
+    /// Jumps of the timestamps that are held and were not reached yet.
+    jumps_held: usize,
     /// The slot of the record that is being released.
     next_slot: i64,
 }
@@ -102,6 +104,7 @@ impl<P> Playout<P> {
             adjusting: false,
             wrong_ns: 0,
             silent: false,
+            jumps_held: 0,
             next_slot: 0,
         }
     }
@@ -113,6 +116,8 @@ impl<P> Playout<P> {
         }
         self.config = config;
         if let Rule::Adaptive(rule) = config.rule {
+            // What somebody asks for waits for nothing.
+            self.wrong_ns = i64::MAX;
             self.follower.update_now(&rule);
         }
     }
@@ -400,6 +405,8 @@ impl<P> Playout<P> {
         let Some(position) = self.position else { return };
         while self.buffer.first().is_some_and(|first| first.timestamp < position.media) {
             let entry = self.buffer.pop();
+            self.jumps_held -=
+                usize::from(entry.as_ref().is_some_and(|entry| entry.jump.is_some())).min(self.jumps_held);
             self.stats.packets_discarded += u64::from(entry.is_some_and(|entry| entry.arrived().is_some()));
         }
     }

@@ -354,6 +354,20 @@ fn a_sender_that_pauses_without_moving_its_timestamps_goes_on_after_inserted_tim
 }
 
 #[test]
+fn what_an_outage_held_back_is_left_out_and_the_stream_is_current_at_once() {
+    let mut receiver = Receiver::new(Adaptive::default());
+    receiver.stream(0..200, 5.0);
+    // Four seconds are held back, then everything comes at once.
+    for n in 200..400 {
+        receiver.put(n, 8_005.0 + (n - 200) as f64 * 0.1);
+    }
+    receiver.stream(401..500, 5.0);
+    let left = receiver.finish();
+    let delay = of(&left, 430).due - 430.0 * 20.0;
+    assert!((5.0..150.0).contains(&delay), "{delay}");
+}
+
+#[test]
 fn recovered_packets_say_nothing_about_the_network() {
     let mut receiver = Receiver::new(Adaptive::default());
     for n in 0..1_000 {

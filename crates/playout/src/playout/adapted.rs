@@ -6,6 +6,7 @@ use super::{Playout, Position, Span, TAIL_NS};
 use crate::buffer::{Body, Entry};
 use crate::config::{Adaptive, Rule};
 use crate::decision::{Decision, Status, decide, fit};
+use crate::floor::JUMP_NS;
 use crate::record::{Meta, Output, Played};
 
 /// What is inserted at a time while nothing is there, in ns: what a decoder conceals well in one piece.
@@ -35,8 +36,10 @@ impl<P> Playout<P> {
     pub(super) fn follow_network(&mut self, meta: &Meta) -> bool {
         let Some(rule) = self.adaptive() else { return false };
         let over = self.follower.over(meta.arrived, meta.timestamp);
-        let jumped =
-            !meta.recovered && meta.timestamp > self.furthest && over.is_some_and(|over| over < -crate::floor::JUMP_NS);
+        // Timestamps have jumped ahead, or the sender has paused without moving them on.
+        let ahead = meta.timestamp > self.furthest && over.is_some_and(|over| over < -JUMP_NS);
+        let waited = self.position.is_some() && self.buffer.is_empty() && over.is_some_and(|over| over > JUMP_NS);
+        let jumped = !meta.recovered && (ahead || waited);
         if jumped {
             self.follower.jump();
             self.stats.resyncs += 1;
@@ -44,7 +47,8 @@ impl<P> Playout<P> {
         if self.follower.handle(meta, &rule) {
             self.stats.resyncs += 1;
         }
-        jumped
+        self.jumps_held += usize::from(jumped && ahead);
+        jumped && ahead
     }
 
     /// When something leaves; none while that depends on what arrives.
@@ -74,6 +78,9 @@ impl<P> Playout<P> {
         };
         let (timestamp, sequence, arrived) = (first.timestamp, first.sequence, first.arrived());
         let jumps = first.jump.is_some();
+        if self.buffer.take_jump().is_some() {
+            self.jumps_held = self.jumps_held.saturating_sub(1);
+        }
         let desired = self.desired(timestamp, arrived);
         let position =
             self.position.unwrap_or_else(|| Position { media: timestamp, due: self.begin(timestamp, arrived) });
@@ -101,6 +108,10 @@ impl<P> Playout<P> {
     /// When the record at `timestamp` should be played, never longer after its arrival than the largest delay.
     fn desired(&self, timestamp: MediaTime, arrived: Option<Stamp>) -> Stamp {
         let due = self.position.map_or(Stamp::ZERO, |position| position.due);
+        if self.jumps_held > 0 {
+            // It lies before a jump of the timestamps, of which the follower knows already.
+            return due;
+        }
         let desired = self.follower.desired(timestamp).unwrap_or(due);
         let most = self.adaptive().map_or(0, |rule| rule.max_ns);
         arrived.map_or(desired, |arrived| desired.min(arrived.plus(most)))
@@ -124,6 +135,7 @@ impl<P> Playout<P> {
             concealed: self.concealing,
             quiet,
             wrong_ns: self.wrong_ns,
+            begins: self.stats.jitter_buffer_emitted_count == 0,
             adjusting: self.adjusting,
             stretch: self.adaptive().is_some_and(|rule| rule.stretch),
         }
@@ -217,6 +229,7 @@ impl<P> Playout<P> {
                     }
                     Decision::Skip => {
                         self.met(sequence, 1);
+                        self.concealing = true;
                         self.stats.packets_discarded += 1;
                         self.stats.packets_late += 1;
                         let span = Span { sequence, duration, packets: 1, reason: GapReason::Late };
