@@ -75,3 +75,8 @@ fn push(out: &mut String, text: &str, missing: &[bool], color: bool, usual: &str
     }
     out.push_str("\x1b[0m\n");
 }
+
+/// Letters of a line of the terminal.
+pub(crate) fn width() -> i32 {
+    rustix::termios::tcgetwinsize(rustix::stdio::stdout()).map_or(80, |size| i32::from(size.ws_col).clamp(40, 400))
+}
