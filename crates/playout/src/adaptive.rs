@@ -22,7 +22,7 @@ const MARGIN_NS: i64 = 2_000_000;
 const MARGIN_SHARE: i64 = 24;
 
 /// How far ahead of a queue that fills up the delay keeps, in ns.
-const AHEAD_NS: i64 = 16_000_000;
+const AHEAD_NS: i64 = 20_000_000;
 
 /// From this lateness on a packet may be held up by something, in ns, where that is less than half of the delay.
 const ALARM_NS: i64 = 30_000_000;
