@@ -246,3 +246,63 @@ fn a_room_that_is_locked_or_a_name_that_is_taken_is_denied() {
     assert!(nobody.exited(&[5]).stderr.contains("cannot reach"));
     assert!(!server.stderr().contains("panicked"));
 }
+
+/// A client in the test itself, which may behave badly.
+fn dial(port: u16, lines: &str) -> std::net::TcpStream {
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
+    std::io::Write::write_all(&mut stream, lines.as_bytes()).expect("it takes lines");
+    stream
+}
+
+#[test]
+fn strangers_floods_and_slow_readers_cost_the_others_nothing() {
+    let scratch = Scratch::new("room-flood");
+    let port = free_port();
+    let server = server(&scratch, port, "--max-per-address 300");
+    // One who never reads, and many who never speak.
+    let _slow = dial(port, "CONNECT: \"slow\" \"x\" 1.0.0\r\nVOICE #lobby: tcp\r\n");
+    let silent: Vec<_> = (0..250).map(|_| dial(port, "")).collect();
+    let listener = tape(&scratch, port, "tape", "--carrier udp");
+    scratch.run("vox-capture noise: --duration 3 --rate 8000 | vox-encode l16 >said.vox").succeeded();
+    let talker = scratch.spawn(&format!("vox-join 127.0.0.1:{port}/lobby --name ana --send-only <said.vox"));
+    assert!(await_until(PATIENCE, || server.stderr().contains("talk-start ana")));
+    let forger = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let mut loud = dial(port, "CONNECT: \"loud\" \"x\" 1.0.0\r\n");
+    let mut forged = [0x80; 172];
+    for round in 0..2000u32 {
+        forged[8..12].copy_from_slice(&round.to_be_bytes());
+        forger.send_to(&forged, ("127.0.0.1", port + 1)).expect("loopback takes it");
+        forger.send_to(b"TALKSESSION: 00000000000000000000000000000000", ("127.0.0.1", port + 1)).expect("it too");
+        // Whoever floods is dropped: then this fails, which is as it should be.
+        let _dropped = std::io::Write::write_all(&mut loud, b"MSG #lobby: spam spam spam\r\n");
+    }
+    talker.wait(PATIENCE).succeeded();
+    let heard = scratch.path("tape.vox");
+    assert!(await_until(PATIENCE, || has_ended(&heard)));
+    end(listener);
+    let heard = read_vox(&heard);
+    assert!(payloads(&read_vox(&scratch.path("said.vox"))) == payloads(&heard), "every packet, and nobody else's");
+    drop(silent);
+    let mut crowd: Vec<_> = (0..300).map(|_| dial(port, "")).collect();
+    let refused = crowd.iter_mut().any(|stream| {
+        stream.set_read_timeout(Some(Duration::from_millis(20))).expect("a time-out");
+        let mut text = [0; 256];
+        std::io::Read::read(stream, &mut text).is_ok_and(|length| text[..length].starts_with(b"NOTACCEPTED: too many"))
+    });
+    assert!(refused, "one connection too many is told so");
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_a_listener_in_good_order() {
+    let scratch = Scratch::new("room-reader");
+    let port = free_port();
+    let server = server(&scratch, port, "");
+    let listener = scratch.spawn(&format!("vox-join 127.0.0.1:{port}/lobby --name tape | head -c 2000 >/dev/null"));
+    assert!(await_until(PATIENCE, || server.stderr().contains("I/VOICE")));
+    scratch
+        .run(&format!(
+            "vox-capture noise: --duration 2 --rate 8000 | vox-encode pcmu | vox-join 127.0.0.1:{port}/lobby --name ana >/dev/null"
+        ))
+        .succeeded();
+    listener.wait(PATIENCE).succeeded();
+}

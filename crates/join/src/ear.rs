@@ -40,8 +40,8 @@ pub(crate) struct Ear<'a> {
     pub(crate) leave: UnixStream,
     pub(crate) packets: u64,
     pub(crate) reconnects: u32,
-    /// Whether the end of the reader is the end of it all: nothing is being sent.
-    pub(crate) listens_only: bool,
+    /// Whether somebody reads what is heard, as far as is known.
+    pub(crate) is_read: bool,
 }
 
 /// Why a turn with a connection is over.
@@ -154,6 +154,9 @@ impl Ear<'_> {
                 return Ok(over);
             }
             self.flush()?;
+            if self.is_for_nobody() {
+                return Ok(Over::Leave(EndReason::Complete));
+            }
             if stop_requested() {
                 return Ok(Over::Leave(EndReason::Stopped));
             }
@@ -284,14 +287,17 @@ impl Ear<'_> {
 
     fn flush(&mut self) -> Result<(), Failure> {
         let Some(output) = &mut self.output else { return Ok(()) };
-        match output.flush() {
-            // The reader has gone. Whoever sends as well goes on without it.
-            Err(failure) if failure.message.is_empty() && !self.listens_only => {
-                self.output = None;
-                Ok(())
-            }
-            outcome => outcome,
+        let outcome = output.flush();
+        settle(&mut self.output, outcome)
+    }
+
+    /// Whether its reader has gone, and there is nothing to say either.
+    fn is_for_nobody(&mut self) -> bool {
+        if self.is_read && self.output.is_none() {
+            self.is_read = false;
+            self.link.set_unread();
         }
+        self.link.is_unread() && self.link.has_said_all()
     }
 
     fn finish(&mut self, reason: &EndReason) -> Result<(), Failure> {
@@ -303,5 +309,17 @@ impl Ear<'_> {
 
 fn write(output: &mut Option<Output>, record: &Record<'_>) -> Result<(), Failure> {
     let Some(to) = output else { return Ok(()) };
-    to.write(record)
+    let outcome = to.write(record);
+    settle(output, outcome)
+}
+
+/// A reader that has gone is no failure: whoever speaks as well goes on without it.
+fn settle(output: &mut Option<Output>, outcome: Result<(), Failure>) -> Result<(), Failure> {
+    match outcome {
+        Err(failure) if failure.message.is_empty() => {
+            *output = None;
+            Ok(())
+        }
+        outcome => outcome,
+    }
 }

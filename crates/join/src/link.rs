@@ -34,6 +34,10 @@ pub(crate) struct Link {
     way: Arc<Mutex<Way>>,
     over: Arc<AtomicBool>,
     muted: Arc<AtomicBool>,
+    /// Nobody reads what is heard.
+    unread: Arc<AtomicBool>,
+    /// There is nothing more to say.
+    said_all: Arc<AtomicBool>,
 }
 
 /// What went out.
@@ -77,6 +81,22 @@ impl Link {
 
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_unread(&self) {
+        self.unread.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_unread(&self) -> bool {
+        self.unread.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn set_said_all(&self) {
+        self.said_all.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn has_said_all(&self) -> bool {
+        self.said_all.load(Ordering::SeqCst)
     }
 
     pub(crate) fn set_muted(&self, muted: bool) {

@@ -68,7 +68,7 @@ fn speak_and_hear(
         leave,
         packets: 0,
         reconnects: 0,
-        listens_only: !speaks,
+        is_read,
     };
     ear.attach(&session)?;
     pipe::sharpen_timers();
@@ -85,8 +85,10 @@ fn speak_and_hear(
             })
             .map_err(failed)?;
         let spoken = if speaks { speak(args, link) } else { Ok(false) };
+        link.set_said_all();
+        let is_read = is_read && is_heard() && !link.is_unread();
         let leaves = match &spoken {
-            Ok(has_spoken) => args.leave_at_end || (*has_spoken && !(is_read && is_heard())),
+            Ok(has_spoken) => args.leave_at_end || link.is_unread() || (*has_spoken && !is_read),
             Err(_) => true,
         };
         if leaves || stop_requested() {

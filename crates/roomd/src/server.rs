@@ -1,7 +1,7 @@
 //! The loop around the rooms: what is ready is read, what follows from it is sent.
 
-use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::io::{ErrorKind, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,6 +9,7 @@ use serde_json::json;
 use vox_cli::{Failure, StatsFile, note, stop_requested, wait, warn};
 use vox_frame::Stamp;
 use vox_room::{ConnId, Hall, Message, Output, Path};
+use vox_sys::batch::Batch;
 use vox_sys::{Clock, Readiness, Ready, monotonic_ns, net, pipe};
 
 use crate::args::Args;
@@ -20,8 +21,11 @@ const ACCEPT: u64 = 0;
 const MEDIA: u64 = 1;
 const BELL: u64 = 2;
 
-/// Datagrams that are read in one turn, so that signalling is never kept waiting.
-const BURST: usize = 128;
+/// Datagrams that are received by one call.
+const BURST: usize = 32;
+
+/// Such calls in one turn, so that signalling is never kept waiting.
+const TURNS: usize = 4;
 
 /// Connections that are taken in one turn.
 const ACCEPTS: usize = 64;
@@ -38,6 +42,7 @@ pub(crate) struct Server {
     passwords: Passwords,
     clock: Clock,
     buffer: Vec<u8>,
+    batch: Batch,
     address: SocketAddr,
     media_port: u16,
     stats: Option<StatsFile>,
@@ -80,6 +85,7 @@ impl Server {
             passwords,
             clock: Clock::own(),
             buffer: vec![0; 65_536],
+            batch: Batch::new(BURST),
             address,
             media_port,
             stats: args.stats.as_deref().map(StatsFile::create).transpose()?,
@@ -152,12 +158,16 @@ impl Server {
                 }
             };
             if self.clients.is_crowded(peer.ip()) {
+                refuse(&stream, "too many connections from your address");
                 continue;
             }
             let media = stream.local_addr().ok().filter(|_| self.udp.is_some());
             let media = media.map(|local| SocketAddr::new(local.ip(), self.media_port));
             let Ok(conn) = self.clients.add(stream, peer, &self.readiness) else { continue };
             if !self.hall.handle_connected(now, conn, media) {
+                if let Some(client) = self.clients.get(conn) {
+                    refuse(client.stream(), "the house is full");
+                }
                 self.clients.remove(conn);
             }
         }
@@ -215,17 +225,17 @@ impl Server {
 
     fn receive(&mut self) {
         let Some(udp) = &self.udp else { return };
-        for _ in 0..BURST {
-            match net::receive(udp, &mut self.buffer) {
-                Ok(Some(datagram)) => {
-                    let now = self.clock.now();
-                    let (clients, errors) = (&mut self.clients, &mut self.send_errors);
-                    let bytes = &mut self.buffer[..datagram.length];
-                    self.hall.handle_datagram(now, datagram.from, bytes, &mut |path, bytes| {
-                        deliver(Some(udp), clients, errors, path, bytes);
-                    });
-                }
-                Ok(None) | Err(_) => return,
+        for _ in 0..TURNS {
+            // What cannot be received now is told again by the poller.
+            if self.batch.fill(udp).is_err() || self.batch.is_empty() {
+                return;
+            }
+            let now = self.clock.now();
+            while let Some((datagram, bytes)) = self.batch.pop() {
+                let (clients, errors) = (&mut self.clients, &mut self.send_errors);
+                self.hall.handle_datagram(now, datagram.from, bytes, &mut |path, bytes| {
+                    deliver(Some(udp), clients, errors, path, bytes);
+                });
             }
         }
     }
@@ -341,6 +351,12 @@ impl Server {
             "sendErrors": errors,
         }));
     }
+}
+
+/// Says why somebody is sent away at once.
+fn refuse(mut stream: &TcpStream, why: &str) {
+    // A fresh connection takes a line; who cannot be told is not waited for.
+    let _untold = stream.set_nonblocking(true).and_then(|()| write!(stream, "NOTACCEPTED: {why}\r\n"));
 }
 
 /// As many descriptors as the system lets us have: each connection takes one.

@@ -252,7 +252,9 @@ impl Hall {
 
     /// Works out anew who hears whom in a place.
     pub(super) fn refresh(&mut self, place: &Place) {
-        let Some(seats) = self.seated.get(place).cloned() else { return };
+        let Some(mut seats) = self.seated.get(place).cloned() else { return };
+        // In order, so that legs are found by bisection.
+        seats.sort_unstable();
         for &speaker in &seats {
             let Some(streams) = self.people.get_mut(speaker).map(|member| std::mem::take(&mut member.streams)) else {
                 continue;
@@ -263,9 +265,8 @@ impl Hall {
                 stream.legs.reserve(seats.len());
                 for &listener in seats.iter().filter(|listener| **listener != speaker) {
                     let open = self.hears(place, listener, speaker);
-                    // Seats keep their order, so the old leg is found where it was or a little later.
-                    let munger =
-                        old.iter().find(|leg| leg.to == listener).map_or_else(Munger::default, |leg| leg.munger);
+                    let known = old.binary_search_by_key(&listener, |leg| leg.to);
+                    let munger = known.map_or_else(|_| Munger::default(), |at| old[at].munger);
                     stream.legs.push(Leg { to: listener, open, munger });
                 }
             }
