@@ -116,6 +116,32 @@ fn everything_together_and_encrypted_is_repaired() {
     assert!(locate(&said.through(ulaw).samples, &heard.samples).is_some(), "{}", summary(&scratch));
 }
 
+#[test]
+fn what_is_missing_is_asked_for_and_sent_again() {
+    let scratch = Scratch::new("nack");
+    speech(&scratch, "said.wav", Speech::mono(8_000, 40_000));
+    let (port, to) = (free_port(), free_port());
+    let relay = scratch.spawn(&format!("vox-impair --udp :{port}=127.0.0.1:{to} --loss 10% --delay 10 --seed 5"));
+    await_udp(port);
+    let receiver =
+        scratch.spawn(&format!("vox-recv --rtcp-mux --nack 400 --idle-timeout 1.5 --stats stats :{to} >heard.vox"));
+    await_udp(to);
+    scratch
+        .run(&format!(
+            "vox-capture said.wav | vox-encode pcmu | vox-send --resend --rtcp-mux --rtcp-interval 0.4 127.0.0.1:{port}"
+        ))
+        .succeeded();
+    receiver.wait(LIMIT).succeeded();
+    relay.interrupt();
+    let told = summary(&scratch);
+    let count = |name: &str| told[name].as_u64().unwrap_or_default();
+    let missing = 250 - count("packetsReceived");
+    assert!(missing >= 10, "the relay loses: {told}");
+    // The first of them are lost before the sender's first report has shown the way to ask.
+    assert!(count("packetsRecovered") * 10 >= missing * 6, "{told}");
+    assert_eq!(count("packetsRecovered"), count("packetsRetransmitted"), "{told}");
+}
+
 /// Sends what GStreamer makes through a relay, to ourselves.
 fn from_gstreamer(name: &str, protect: &str, loses: fn(usize) -> bool) -> (usize, Value) {
     need(&["gst-launch-1.0"]);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use vox_cli::SecretSource;
-use vox_cli::value::{MaxAge, Seconds};
+use vox_cli::value::{MaxAge, Millis, Seconds};
 use vox_frame::Rate;
 use vox_rtp::{Description, ExtensionMap, HeaderExtension, PayloadFormat, PayloadMap};
 use vox_srtp::Suite;
@@ -58,6 +58,11 @@ pub(crate) struct Args {
     /// What the key is for: AES_CM_128_HMAC_SHA1_80 or _32, AEAD_AES_128_GCM, AEAD_AES_256_GCM.
     #[arg(long, value_name = "SUITE", default_value_t, requires = "srtp")]
     pub(crate) srtp_suite: Suite,
+
+    /// Ask for packets that are missing (RFC 4585), where they can come again within that time: the delay that the jitter
+    /// buffer behind this stage has. `vox-send --resend` answers.
+    #[arg(long, value_name = "TIME", conflicts_with = "no_rtcp")]
+    pub(crate) nack: Option<Millis>,
 
     /// The interface to hear a group on, by name or IPv4 address.
     #[arg(long, value_name = "NAME|ADDR")]

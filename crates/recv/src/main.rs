@@ -16,7 +16,7 @@ use serde_json::json;
 use undo::Undo;
 use vox_cli::{Failure, Output, StatsFile, Wake, stop_requested, wait_any, warn};
 use vox_frame::{EndReason, Record};
-use vox_repair::Origin;
+use vox_repair::{Origin, write_request};
 use vox_rtp::{ControlConfig, Description, Outgoing, Protocol, ReceiverConfig, ReceiverStats, Session};
 use vox_sys::{Clock, monotonic_ns};
 
@@ -44,8 +44,10 @@ fn receive(args: &Args) -> Result<(), Failure> {
     let output = Output::stdout(clock.opening(), false)?;
     let ports = Ports::open(&session, args)?;
     let answers = !ports.has_everybody();
-    let session = Session::new(clock.now(), hearing(session, args), reporting(args, answers));
-    let mut stage = Stage { args, session, ports, undo, output, clock, stats, told: BTreeSet::new() };
+    let reporting = reporting(args, answers);
+    let ssrc = reporting.ssrc;
+    let session = Session::new(clock.now(), hearing(session, args), reporting);
+    let mut stage = Stage { args, ssrc, session, ports, undo, output, clock, stats, told: BTreeSet::new() };
     let outcome = stage.run();
     stage.summarise();
     outcome
@@ -95,6 +97,8 @@ fn reporting(args: &Args, answers: bool) -> ControlConfig {
 
 struct Stage<'a> {
     args: &'a Args,
+    /// Our own, for what we say.
+    ssrc: u32,
     session: Session,
     ports: Ports,
     undo: Undo,
@@ -114,7 +118,8 @@ impl Stage<'_> {
             self.output.flush()?;
             let idle = self.args.idle_timeout.map(|timeout| last_heard.saturating_add(timeout.ns()));
             let session = self.clock.mono_ns(self.session.next_deadline());
-            let deadline = [until, idle, Some(session)].into_iter().flatten().min();
+            let asking = self.undo.next_deadline().map(|stamp| self.clock.mono_ns(stamp));
+            let deadline = [until, idle, Some(session), asking].into_iter().flatten().min();
             // A signal may have come during the flush, where it was noticed already: then no wait is cut short by it.
             let wake = if stop_requested() { Wake::Signal } else { wait_any(&self.ports.descriptors(), deadline)? };
             if stop_requested() {
@@ -136,6 +141,7 @@ impl Stage<'_> {
             if now >= session {
                 self.report()?;
             }
+            self.ask();
         }
     }
 
@@ -181,6 +187,20 @@ impl Stage<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Asks for packets that are missing, by the way that a source's own reports have shown.
+    fn ask(&mut self) {
+        let requests = self.undo.poll_requests(self.clock.now(), self.session.control.round_trip_ns());
+        for (from, ssrc, numbers) in requests {
+            let route = self.session.receiver.routes().into_iter().find(|route| route.to.ip() == from.ip());
+            let Some(route) = route else { continue };
+            let mut packet = Vec::new();
+            write_request(self.ssrc, ssrc, &numbers, &mut packet);
+            if self.session.receiver.may_answer(route, packet.len()) {
+                self.send(vec![Outgoing { to: Some(route), packet }]);
+            }
+        }
     }
 
     fn send(&mut self, packets: Vec<Outgoing>) {

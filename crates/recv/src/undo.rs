@@ -1,12 +1,13 @@
 //! What was done to packets for their journey, undone: encryption, redundant audio, parity.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde_json::json;
 use vox_cli::{Failure, warn};
 use vox_frame::{Codec, Stamp};
-use vox_repair::{Origin, Restorer};
-use vox_rtp::Description;
+use vox_repair::{Origin, RequestConfig, Requester, Restorer};
+use vox_rtp::{Description, Header, Packet};
 use vox_srtp::{CryptoLine, MasterKey, Protector, Unprotector, read_key};
 
 use crate::args::Args;
@@ -15,10 +16,24 @@ use crate::args::Args;
 const RED: u8 = 63;
 const PARITY: u8 = 127;
 
+/// How long a packet may be late before it is asked for, in ns.
+const PATIENCE_NS: i64 = 5_000_000;
+
+/// How long a source that says nothing is remembered when there are too many, in ns.
+const FORGET_NS: i64 = 10_000_000_000;
+
 pub(crate) struct Undo {
     secure: Option<Secure>,
     restorer: Restorer<SocketAddr>,
+    asking: Option<Asking>,
     opened: Vec<u8>,
+}
+
+/// Asks for what is missing, by source.
+struct Asking {
+    config: RequestConfig,
+    max_sources: usize,
+    sources: BTreeMap<(SocketAddr, u32), (Requester, Stamp)>,
 }
 
 struct Secure {
@@ -57,7 +72,12 @@ impl Undo {
             unprotector: Unprotector::new(key, args.max_sources),
             told: false,
         });
-        Ok(Self { secure, restorer, opened: Vec::new() })
+        let asking = args.nack.map(|useful| Asking {
+            config: RequestConfig { patience_ns: PATIENCE_NS, useful_ns: useful.ns() },
+            max_sources: args.max_sources,
+            sources: BTreeMap::new(),
+        });
+        Ok(Self { secure, restorer, asking, opened: Vec::new() })
     }
 
     /// Takes a packet of media; `out` is called with the packets that it makes.
@@ -78,10 +98,14 @@ impl Undo {
                 &self.opened
             }
         };
+        let asked = match (&mut self.asking, Packet::parse(packet)) {
+            (Some(asking), Ok(packet)) => asking.take(now, from, packet.header),
+            _ => false,
+        };
         let mut outcome = Ok(());
         self.restorer.handle_packet(from, packet, |bytes, origin| {
             if outcome.is_ok() {
-                outcome = out(bytes, origin);
+                outcome = out(bytes, if asked { Origin::Recovered } else { origin });
             }
         });
         outcome
@@ -101,12 +125,41 @@ impl Undo {
         secure.protector.protect_rtcp(&plain, packet).is_ok()
     }
 
+    /// When [`poll_requests`](Self::poll_requests) has something to ask for.
+    pub(crate) fn next_deadline(&self) -> Option<Stamp> {
+        self.asking.as_ref()?.sources.values().filter_map(|(requester, _)| requester.next_deadline()).min()
+    }
+
+    /// The packets to ask for now: of whom, which source, which numbers.
+    pub(crate) fn poll_requests(&mut self, now: Stamp, round_trip_ns: Option<i64>) -> Vec<(SocketAddr, u32, Vec<u16>)> {
+        let Some(asking) = &mut self.asking else { return Vec::new() };
+        let mut requests = Vec::new();
+        for (&(from, ssrc), (requester, _)) in &mut asking.sources {
+            if let Some(round_trip) = round_trip_ns {
+                requester.set_round_trip(round_trip);
+            }
+            let numbers = requester.poll(now);
+            if !numbers.is_empty() {
+                requests.push((from, ssrc, numbers));
+            }
+        }
+        requests
+    }
+
     pub(crate) fn add_to(&self, summary: &mut serde_json::Value) {
         let repaired = self.restorer.stats();
         summary["packetsRecoveredByRed"] = json!(repaired.recovered_red);
         summary["packetsRecoveredByFec"] = json!(repaired.recovered_parity);
         summary["fecPacketsReceived"] = json!(repaired.parity_packets);
         summary["repairMalformed"] = json!(repaired.malformed);
+        if let Some(asking) = &self.asking {
+            let (asked, repaired) = asking.sources.values().fold((0, 0), |(asked, repaired), (requester, _)| {
+                let (more_asked, more_repaired) = requester.stats();
+                (asked + more_asked, repaired + more_repaired)
+            });
+            summary["packetsAskedFor"] = json!(asked);
+            summary["packetsRetransmitted"] = json!(repaired);
+        }
         if let Some(secure) = &self.secure {
             let stats = secure.unprotector.stats();
             summary["srtpOpened"] = json!(stats.opened);
@@ -115,6 +168,24 @@ impl Undo {
             summary["srtpMalformed"] = json!(stats.malformed);
             summary["srtpLateJoins"] = json!(stats.late_joins);
         }
+    }
+}
+
+impl Asking {
+    /// A packet has come; says whether it was asked for.
+    fn take(&mut self, now: Stamp, from: SocketAddr, header: Header) -> bool {
+        let key = (from, header.ssrc);
+        if !self.sources.contains_key(&key) && self.sources.len() >= self.max_sources {
+            // Those who have fallen silent make room; where there are none, strangers are asked for nothing.
+            self.sources.retain(|_, (_, heard)| now.since(*heard) < FORGET_NS);
+            if self.sources.len() >= self.max_sources {
+                return false;
+            }
+        }
+        let config = self.config;
+        let (requester, heard) = self.sources.entry(key).or_insert_with(|| (Requester::new(config), now));
+        *heard = now;
+        requester.handle_packet(now, header.sequence)
     }
 }
 

@@ -11,6 +11,6 @@ mod restore;
 pub use parity::{MAX_SPAN, Parity, ReceivedParity};
 pub use protect::{Guard, ParityShape, Protection};
 pub use red::{MAX_BLOCKS, MAX_GENERATIONS, RedBlock, RedBlocks, RedEncoder, RedError, read_red};
-pub use request::{RequestConfig, Requester, read_nack, write_nack};
+pub use request::{RequestConfig, Requester, read_nack, read_requests, write_nack, write_request};
 pub use resend::{ResendConfig, Resender, read_resent};
 pub use restore::{Origin, RestoreStats, Restorer};

@@ -10,6 +10,15 @@ const MAX_MISSING: usize = 128;
 /// How often a packet is asked for, at most.
 const MAX_TIMES: u8 = 3;
 
+/// Packet types of a receiver report and of transport layer feedback, and the latter's format for a generic NACK (RFC
+/// 3550, section 6.4.2; RFC 4585, sections 6.1 and 6.2.1).
+const RECEIVER_REPORT: u8 = 201;
+const TRANSPORT_FEEDBACK: u8 = 205;
+const GENERIC_NACK: u8 = 1;
+
+/// Requests that are read of one packet.
+const MAX_REQUESTS: usize = 16;
+
 /// When packets are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestConfig {
@@ -57,26 +66,27 @@ impl Requester {
         self.round_trip_ns = ns.clamp(1_000_000, 10_000_000_000);
     }
 
-    /// A packet of that number came, or came again.
-    pub fn handle_packet(&mut self, now: Stamp, sequence: u16) {
+    /// A packet of that number came; says whether it was asked for: then its time of arrival is no measure of anything.
+    pub fn handle_packet(&mut self, now: Stamp, sequence: u16) -> bool {
         let number = self.numbers.extend(sequence).0;
         if let Some(missing) = self.missing.remove(&number) {
             self.repaired += u64::from(missing.times > 0);
-            return;
+            return missing.times > 0;
         }
         let Some(highest) = self.highest.replace(self.highest.map_or(number, |highest| highest.max(number))) else {
-            return;
+            return false;
         };
         let gap = number.saturating_sub(highest + 1);
         if gap as usize > MAX_MISSING {
             self.missing.clear();
-            return;
+            return false;
         }
         let first = Missing { since: now, next: now.plus(self.config.patience_ns), times: 0 };
         self.missing.extend((highest + 1..number).map(|number| (number, first)));
         while self.missing.len() > MAX_MISSING {
             self.missing.pop_first();
         }
+        false
     }
 
     /// When [`poll`](Self::poll) has something to ask for.
@@ -110,6 +120,43 @@ impl Requester {
     pub const fn stats(&self) -> (u64, u64) {
         (self.asked, self.repaired)
     }
+}
+
+/// Writes a compound RTCP packet of `by` that asks the source `of` for these numbers: an empty report, as a compound
+/// begins with one (RFC 3550, section 6.1), and a generic NACK.
+pub fn write_request(by: u32, of: u32, numbers: &[u16], out: &mut Vec<u8>) {
+    let entries = write_nack(numbers);
+    out.clear();
+    out.extend_from_slice(&[0x80, RECEIVER_REPORT, 0, 1]);
+    out.extend_from_slice(&by.to_be_bytes());
+    out.extend_from_slice(&[0x80 | GENERIC_NACK, TRANSPORT_FEEDBACK]);
+    out.extend_from_slice(&(2 + entries.len() as u16).to_be_bytes());
+    out.extend_from_slice(&by.to_be_bytes());
+    out.extend_from_slice(&of.to_be_bytes());
+    for (first, bits) in entries {
+        out.extend_from_slice(&first.to_be_bytes());
+        out.extend_from_slice(&bits.to_be_bytes());
+    }
+}
+
+/// What a compound RTCP packet asks for again: a source, and the numbers of its packets.
+pub fn read_requests(compound: &[u8]) -> Vec<(u32, Vec<u16>)> {
+    let (mut requests, mut rest) = (Vec::new(), compound);
+    while let [first, kind, high, low, ..] = *rest {
+        let length = 4 * (usize::from(u16::from_be_bytes([high, low])) + 1);
+        let Some((packet, after)) = rest.split_at_checked(length) else { break };
+        rest = after;
+        if (first & 0x1f, kind) != (GENERIC_NACK, TRANSPORT_FEEDBACK) || requests.len() == MAX_REQUESTS {
+            continue;
+        }
+        let Some((_, [a, b, c, d, entries @ ..])) = packet.split_first_chunk::<8>() else { continue };
+        let (entries, _) = entries.as_chunks::<4>();
+        let entries: Vec<(u16, u16)> =
+            entries.iter().map(|[a, b, c, d]| (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]))).collect();
+        let numbers = read_nack(&entries).take(MAX_MISSING).collect();
+        requests.push((u32::from_be_bytes([*a, *b, *c, *d]), numbers));
+    }
+    requests
 }
 
 /// Numbers as the entries of a generic NACK (RFC 4585, section 6.2.1): one, and a bit for each of the 16 after it.

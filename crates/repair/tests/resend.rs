@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 use vox_frame::Stamp;
-use vox_repair::{RequestConfig, Requester, ResendConfig, Resender, read_nack, read_resent, write_nack};
+use vox_repair::{
+    RequestConfig, Requester, ResendConfig, Resender, read_nack, read_requests, read_resent, write_nack, write_request,
+};
 use vox_rtp::{Header, Packet, write_packet};
 
 const MS: i64 = 1_000_000;
@@ -112,7 +114,32 @@ fn old_packets_are_neither_kept_nor_sent() {
     resender.handle_request(at(301), &[1], |_| panic!("it is too old"));
 }
 
+#[test]
+fn a_request_is_a_compound_packet_as_rfc_4585_has_it() {
+    let mut out = Vec::new();
+    write_request(1, 2, &[65_535, 0, 16], &mut out);
+    assert_eq!(
+        out,
+        [
+            0x80, 201, 0, 1, 0, 0, 0, 1, // RR
+            0x81, 205, 0, 4, 0, 0, 0, 1, 0, 0, 0, 2, 0xff, 0xff, 0, 1, 0, 16, 0, 0,
+        ]
+    );
+    assert_eq!(read_requests(&out), [(2, vec![65_535, 0, 16])]);
+}
+
 proptest! {
+    #[test]
+    fn any_bytes_are_read_for_requests(bytes in prop::collection::vec(any::<u8>(), 0..100), real in any::<bool>()) {
+        let mut bytes = bytes;
+        if let (true, Some(start)) = (real, bytes.first_chunk_mut::<4>()) {
+            *start = [0x81, 205, 0, start[3] % 24];
+        }
+        for (_, numbers) in read_requests(&bytes) {
+            prop_assert!(numbers.len() <= 128);
+        }
+    }
+
     #[test]
     fn numbers_survive_a_nack(first in any::<u16>(), steps in prop::collection::vec(1u16..40, 0..60)) {
         let mut numbers = vec![first];

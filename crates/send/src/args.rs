@@ -57,6 +57,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N[xM]", conflicts_with = "compat")]
     fec: Option<ParityShape>,
 
+    /// Send packets again that a receiver asks for (RFC 4585), for half a second: `vox-recv --nack` asks.
+    #[arg(long, conflicts_with = "no_rtcp")]
+    pub(crate) resend: bool,
+
     /// Wait for clients at the tcp:// addresses, and send to all of them.
     #[arg(long)]
     pub(crate) listen: bool,

@@ -179,6 +179,7 @@ impl Ear {
             return Ok(());
         };
         self.handle_facts(received, bytes.len(), &facts);
+        self.lanes.handle_requests(received.route, bytes);
         Ok(())
     }
 

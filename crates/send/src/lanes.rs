@@ -1,6 +1,7 @@
 //! The ways that packets leave by, one for each destination. What stands between packet and datagram, such as
 //! encryption or another transport, belongs here: RTP passes [`Lanes::send_rtp`], RTCP [`Lanes::send_rtcp`].
 
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,15 +11,22 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde_json::json;
 use vox_cli::{Failure, warn};
 use vox_frame::{Rate, Stamp};
+use vox_repair::{ResendConfig, Resender, read_requests};
 use vox_rtp::{Outgoing, Protocol, Route};
-use vox_sys::Clock;
 use vox_sys::batch;
 use vox_sys::net::{self, SendOptions};
+use vox_sys::{Clock, monotonic_ns};
 
 use crate::args::Args;
 use crate::cover::{Cover, key};
 use crate::tcp::TcpOutlet;
 use crate::train::Train;
+
+/// Packets are kept for so long, and go out once more as they were.
+const RESEND: ResendConfig = ResendConfig { keep_ns: 500_000_000, stream: None };
+
+/// Streams whose packets are kept.
+const MAX_KEPT_STREAMS: usize = 64;
 
 /// The lanes are shared by the thread that sends media and the one that sends reports and listens.
 pub(crate) struct Lanes {
@@ -27,11 +35,14 @@ pub(crate) struct Lanes {
     train: Mutex<Train>,
     tcp: Mutex<Vec<TcpOutlet>>,
     cover: Option<Cover>,
+    /// What was sent lately, by SSRC, where it may be asked for again.
+    sent: Option<Mutex<BTreeMap<u32, Resender>>>,
     /// Whether reports are sent and heard.
     reports: bool,
     packets: AtomicU64,
     bytes: AtomicU64,
     errors: AtomicU64,
+    resent: AtomicU64,
     told: AtomicBool,
 }
 
@@ -73,10 +84,12 @@ impl Lanes {
             train: Mutex::default(),
             tcp: Mutex::new(tcp),
             cover: key(args)?.map(Cover::new),
+            sent: args.resend.then(Mutex::default),
             reports: !args.no_rtcp,
             packets: zero(),
             bytes: zero(),
             errors: zero(),
+            resent: zero(),
             told: AtomicBool::default(),
         })
     }
@@ -103,6 +116,7 @@ impl Lanes {
             }
         };
         self.tcp().iter_mut().try_for_each(|outlet| outlet.send(packet))?;
+        self.keep(packet);
         if self.lanes.is_empty() {
             return Ok(());
         }
@@ -163,6 +177,33 @@ impl Lanes {
                     None => lane.send(packet),
                 };
             }
+        }
+    }
+
+    /// Keeps a packet that may be asked for again, as it was sent.
+    fn keep(&self, packet: &[u8]) {
+        let (Some(sent), Some([a, b, c, d])) = (&self.sent, packet.get(8..12)) else { return };
+        let mut sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let ssrc = u32::from_be_bytes([*a, *b, *c, *d]);
+        if sent.len() >= MAX_KEPT_STREAMS && !sent.contains_key(&ssrc) {
+            sent.pop_first();
+        }
+        let resender = sent.entry(ssrc).or_insert_with(|| Resender::new(RESEND, 0));
+        resender.handle_sent(Stamp::from_ns(monotonic_ns()), packet);
+    }
+
+    /// Sends again what RTCP from `route` asks for, to whom asks.
+    pub(crate) fn handle_requests(&self, route: Route, compound: &[u8]) {
+        let Some(sent) = &self.sent else { return };
+        let lanes = || self.lanes.iter().filter(|lane| lane.address.ip() == route.to.ip());
+        let mut sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
+        for (ssrc, numbers) in read_requests(compound) {
+            let Some(resender) = sent.get_mut(&ssrc) else { continue };
+            resender.handle_request(Stamp::from_ns(monotonic_ns()), &numbers, |packet| {
+                for lane in lanes() {
+                    self.resent.fetch_add(u64::from(lane.send(packet).is_ok()), Ordering::Relaxed);
+                }
+            });
         }
     }
 
@@ -233,6 +274,7 @@ impl Lanes {
             "tcp": self.tcp().iter().map(TcpOutlet::summary).collect::<Vec<_>>(),
             "packetsSent": self.packets.load(Ordering::Relaxed),
             "bytesSent": self.bytes.load(Ordering::Relaxed),
+            "retransmittedPacketsSent": self.resent.load(Ordering::Relaxed),
             "sendErrors": self.errors.load(Ordering::Relaxed),
         })
     }
