@@ -350,6 +350,11 @@ impl Control {
         });
     }
 
+    /// The lasting name of a stream of ours.
+    pub fn cname(&self, ssrc: u32) -> Option<&str> {
+        self.senders.get(&ssrc).map(|sender| sender.cname.as_str())
+    }
+
     /// Whether an SSRC is our own.
     pub fn is_own(&self, ssrc: u32) -> bool {
         ssrc == self.config.ssrc || self.senders.contains_key(&ssrc)

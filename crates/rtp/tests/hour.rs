@@ -20,7 +20,7 @@ fn arrivals() -> impl Iterator<Item = u64> {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        random % 10 != 0
+        !random.is_multiple_of(10)
     })
 }
 

@@ -12,7 +12,7 @@ mod stream;
 mod tcp;
 mod train;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -27,10 +27,14 @@ use stream::{Clocks, Stream, random, wait_until};
 use vox_cli::{Ended, Failure, Flush, Input, Next, Output, Wake, stop_requested, wait, warn};
 use vox_frame::{Channels, Codec, Raw, Record, StreamId};
 use vox_rtp::{Control, ControlConfig, PayloadMap, Receiver, ReceiverConfig};
-use vox_sys::{Clock, pipe};
+use vox_sys::{Clock, monotonic_ns, pipe};
 
 /// The most streams that are sent at a time; one more is an error.
 const MAX_STREAMS: usize = 1024;
+
+/// How long after a stream's last packet its goodbye leaves, in ns: it must not overtake what it follows. (ffmpeg ends
+/// with it, and drops what it has not read by then.)
+const GOODBYE_NS: i64 = 100_000_000;
 
 fn main() -> ExitCode {
     vox_cli::run(|args: Args| send(&args))
@@ -55,6 +59,7 @@ fn send(args: &Args) -> Result<(), Failure> {
             notice: Notice::new(args, lanes.first_path(), u64::from(random()))?,
             ssrc: args.ssrc,
             heard_until: 0,
+            leaving: VecDeque::new(),
         };
         stage.run(&mut input)
     });
@@ -130,22 +135,26 @@ struct Stage<'a> {
     ssrc: Option<u32>,
     /// Until when the paced streams that have ended are heard, in ns of CLOCK_MONOTONIC.
     heard_until: i64,
+    /// Streams that have ended, and when their goodbye is due, in ns of CLOCK_MONOTONIC.
+    leaving: VecDeque<(i64, u32)>,
 }
 
 impl Stage<'_> {
     fn run(&mut self, input: &mut Input) -> Result<Ended, Failure> {
         loop {
-            match input.next(None, &mut Waiting(self.lanes))? {
+            let goodbye = self.leaving.front().map(|(due, _)| self.clocks.stream.from_mono(*due));
+            match input.next(goodbye, &mut Waiting(self.lanes))? {
                 Next::Record(raw) => self.record(raw)?,
-                Next::Deadline => {}
+                Next::Deadline => self.say_goodbyes(),
                 Next::End(ended) => {
                     for stream in std::mem::take(&mut self.streams).into_values() {
                         self.end(stream)?;
                     }
                     self.lanes.finish()?;
                     // What was sent last is still being heard.
+                    let goodbye = self.leaving.iter().map(|(due, _)| *due).max().unwrap_or(0);
                     if !stop_requested() {
-                        wait_until(self.heard_until)?;
+                        wait_until(self.heard_until.max(goodbye))?;
                     }
                     return Ok(ended);
                 }
@@ -185,6 +194,8 @@ impl Stage<'_> {
                 let mut stream =
                     Stream::open(id, &format, ssrc, &mut self.types, self.args, self.clocks, &self.control)?;
                 stream.follow(not_before);
+                // Back again: no goodbye.
+                self.leaving.retain(|(_, ssrc)| *ssrc != stream.ssrc());
                 if let Some(notice) = &mut self.notice {
                     notice.add(stream.announced())?;
                 }
@@ -215,13 +226,22 @@ impl Stage<'_> {
         Ok(())
     }
 
+    /// Says goodbye for the streams whose last packet was heard by now.
+    fn say_goodbyes(&mut self) {
+        while let Some(&(_, ssrc)) = self.leaving.front().filter(|(due, _)| *due <= monotonic_ns()) {
+            self.leaving.pop_front();
+            if let Some(goodbye) = lock(&self.control).remove_stream(ssrc) {
+                self.lanes.send_rtcp(&goodbye);
+            }
+        }
+    }
+
     /// A stream has ended: nobody waits for it but who comes after it.
     fn end(&mut self, mut stream: Stream) -> Result<(), Failure> {
         stream.finish(self.lanes)?;
         self.heard_until = self.heard_until.max(stream.heard_until().unwrap_or(0));
-        if let Some(goodbye) = lock(&self.control).remove_stream(stream.ssrc()) {
-            self.lanes.send_rtcp(&goodbye);
-        }
+        let heard_until = stream.heard_until().unwrap_or(0).max(monotonic_ns());
+        self.leaving.push_back((heard_until + GOODBYE_NS, stream.ssrc()));
         if let Some(notice) = &mut self.notice {
             notice.remove(stream.ssrc());
         }

@@ -105,7 +105,7 @@ impl Stream {
             stereo: self.format.channels != Channels::MONO,
             packet_ms: self.format.rate.ns(u64::from(self.format.frame.max(1))) as f64 / 1e6,
             events: None,
-            cname: None,
+            cname: lock(&self.control).cname(self.ssrc()).map(str::to_owned),
         }
     }
 
