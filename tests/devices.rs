@@ -36,7 +36,7 @@ fn a_click_that_is_said_is_heard_once_at_the_delay_that_is_reported() {
     assert!(stable.iter().all(|&delay| delay > 0.0 && delay < 250.0), "delays in ms: {delays:?}; {stats}");
     // What a busy machine adds comes and goes: delay that was added to stay would show in the least one.
     let (earlier, later) = stable.split_at(stable.len() / 2);
-    assert!((least(earlier) - least(later)).abs() < 15.0, "delays in ms: {delays:?}; {stats}");
+    assert!(least(later) < least(earlier) + 15.0, "delays in ms: {delays:?}; {stats}");
     let summary: serde_json::Value = serde_json::from_str(stats.lines().last().unwrap_or_default()).expect("a summary");
     let reported = summary["mouthToEarMin"].as_f64().expect("a latency") * 1e3;
     // Behind the device that reports its latency there is still the sound server.
@@ -94,7 +94,8 @@ fn a_stage_stopped_between_microphone_and_loudspeaker_adds_no_delay() {
     let before: Vec<f64> = delays[1..3].iter().copied().flatten().collect();
     let after: Vec<f64> = delays[10..].iter().copied().flatten().collect();
     assert!(before.len() == 2 && after.len() == 4, "delays in ms: {delays:?}");
-    assert!(least(&after) < least(&before) + 20.0, "delays in ms: {delays:?}");
+    // Each underrun moves what follows by 5 ms for half a minute; what stayed in the pipe would be 85 ms and more.
+    assert!(least(&after) < least(&before) + 40.0, "delays in ms: {delays:?}");
 }
 
 /// Says clicks into the microphone while `meanwhile` happens; gives where they were said and where they were heard.

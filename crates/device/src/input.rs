@@ -8,10 +8,12 @@ use cpal::traits::StreamTrait;
 use cpal::{ErrorKind, FromSample, InputCallbackInfo, SizedSample, Stream};
 use rtrb::{Consumer, Producer, RingBuffer};
 use rustix::event::{EventfdFlags, eventfd};
+use vox_frame::Rate;
 use vox_sys::monotonic_ns;
 
 use crate::health::Health;
 use crate::open::{Opener, open};
+use crate::rest::Rest;
 use crate::select::{Direction, Selected};
 use crate::{Error, Wanted};
 
@@ -125,6 +127,8 @@ impl Opener for Input {
             wake: Arc::clone(&wake),
             trouble: Arc::clone(&trouble),
             last: 0,
+            rate: wanted.rate,
+            rest: Rest::default(),
         };
         let (noted, woken) = (Arc::clone(&trouble), Arc::clone(&wake));
         let stream = selected.input(
@@ -146,6 +150,8 @@ struct Feed {
     trouble: Arc<Trouble>,
     /// Frames of blocks that found no place in the list of blocks.
     last: usize,
+    rate: Rate,
+    rest: Rest,
 }
 
 impl Feed {
@@ -169,6 +175,8 @@ impl Feed {
         self.last = if self.blocks.push(block).is_ok() { 0 } else { self.last + frames };
         // A full counter is readable as well.
         let _full = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+        let period = self.rate.ns(frames as u64);
+        self.rest.take(now, period, age - period);
     }
 }
 

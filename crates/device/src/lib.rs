@@ -9,6 +9,7 @@ mod input;
 mod open;
 mod output;
 mod quiet;
+mod rest;
 mod select;
 
 pub use input::{Block, Input};
