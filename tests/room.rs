@@ -306,3 +306,27 @@ fn a_reader_that_goes_away_ends_a_listener_in_good_order() {
         .succeeded();
     listener.wait(PATIENCE).succeeded();
 }
+
+#[test]
+fn a_call_is_between_two_and_its_end_is_an_exit_code() {
+    let scratch = Scratch::new("room-call");
+    let port = free_port();
+    let server = server(&scratch, port, "--ring 1");
+    let others = tape(&scratch, port, "others", "--listen-only");
+    let _denies = tape(&scratch, port, "dan", "--listen-only --accept none");
+    let callee = tape(&scratch, port, "bob", "--listen-only --accept ask:true");
+    let _slow = dial(port, "CONNECT: \"slow\" \"x\" 1.0.0\r\n");
+    scratch.run("vox-capture noise: --duration 2 --rate 8000 | vox-encode pcmu >said.vox").succeeded();
+    let call = |whom: &str| scratch.run(&format!("vox-call {whom}@127.0.0.1:{port} --name ana <said.vox >/dev/null"));
+    call("bob").succeeded();
+    assert!(call("dan").exited(&[10]).stderr.contains("does not take the call"));
+    assert!(call("slow").exited(&[12]).stderr.contains("does not answer"));
+    assert!(call("nobody").exited(&[12]).stderr.contains("there is no nobody here"));
+    assert!(await_until(PATIENCE, || has_ended(&scratch.path("bob.vox"))));
+    end(callee);
+    end(others);
+    let heard = read_vox(&scratch.path("bob.vox"));
+    assert!(payloads(&heard) == payloads(&read_vox(&scratch.path("said.vox"))), "from the first sample to the last");
+    assert!(payloads(&read_vox(&scratch.path("others.vox"))).is_empty(), "nobody else hears it");
+    assert!(!server.stderr().contains("panicked"));
+}

@@ -65,6 +65,16 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) chat: Option<PathBuf>,
 
+    /// Call somebody through the server and talk to him alone: ends with 0 when the call is over, 10 where it is denied,
+    /// 11 where he is busy, 12 where he does not answer.
+    #[arg(long, value_name = "NICKNAME", value_parser = parse_nick)]
+    pub(crate) call: Option<Nick>,
+
+    /// What becomes of calls from others: `all` are taken, `none`, or `ask:COMMAND`, which is run with the caller's name
+    /// and takes the call where it ends with 0.
+    #[arg(long, value_name = "WHOM", default_value = "none")]
+    pub(crate) accept: Accepting,
+
     /// Tell everybody that this participant records.
     #[arg(long)]
     pub(crate) recording: bool,
@@ -84,6 +94,27 @@ pub(crate) struct Args {
     /// An input that breaks off without an End is an error (3), not a warning.
     #[arg(long)]
     pub(crate) strict: bool,
+}
+
+/// Whose calls are taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Accepting {
+    All,
+    None,
+    Ask(PathBuf),
+}
+
+impl FromStr for Accepting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.strip_prefix("ask:")) {
+            ("all", _) => Ok(Self::All),
+            ("none", _) => Ok(Self::None),
+            (_, Some(command)) if !command.is_empty() => Ok(Self::Ask(command.into())),
+            _ => Err("all, none or ask:COMMAND".to_owned()),
+        }
+    }
 }
 
 /// How packets travel.

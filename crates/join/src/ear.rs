@@ -3,13 +3,15 @@
 use std::io::{ErrorKind, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::thread;
 
 use vox_cli::{Exit, Failure, Output, note, stop_requested, wait_any, warn};
 use vox_frame::{EndReason, Event, MediaTime, Record, StreamId, Times};
 use vox_room::{Listener, Message, Notice};
 use vox_sys::{Clock, monotonic_ns, net};
 
-use crate::args::Args;
+use crate::args::{Accepting, Args};
 use crate::link::Link;
 use crate::session::{Refusal, Session, enter};
 
@@ -61,7 +63,13 @@ impl Ear<'_> {
         loop {
             let token = session.token.clone();
             match self.hear(session)? {
-                Over::Leave(reason) => return self.finish(&reason),
+                Over::Leave(reason) => {
+                    let is_hung_up = self.args.call.is_some() && reason == EndReason::Bye;
+                    if is_hung_up {
+                        self.link.give_up_speaking();
+                    }
+                    return self.finish(&reason);
+                }
                 Over::Gone(failure) => {
                     self.link.give_up();
                     self.finish(&EndReason::Bye)?;
@@ -250,13 +258,14 @@ impl Ear<'_> {
                 note(format_args!("recording of {room}: {what}"));
                 self.event("record", "", vec![("room", room), ("state", what)])?;
             }
+            Notice::Refused { verb, word, text } if verb == "TALK" && self.args.call.is_some() => {
+                let exit = if word == "busy" { Exit::Busy } else { Exit::NoAnswer };
+                return Ok(Some(Over::Gone(Failure { exit, message: text })));
+            }
             Notice::Refused { verb, text, .. } => warn(format_args!("{verb}: the server says: {text}")),
             Notice::Talk { nick, action } => {
-                if action == "Request" {
-                    // This stage is in a room, not on the telephone.
-                    self.link.line(&format!("TALK {nick}: Deny"));
-                }
-                self.event("talk", &nick, vec![("action", action)])?;
+                self.event("talk", &nick, vec![("action", action.clone())])?;
+                return Ok(self.talk(&nick, &action));
             }
             Notice::Other(line) if line.starts_with("TERMINATE") => {
                 return Ok(Some(Over::Lost("the server is closing".to_owned())));
@@ -268,6 +277,43 @@ impl Ear<'_> {
             _ => {}
         }
         Ok(None)
+    }
+
+    /// What somebody says of a call.
+    fn talk(&mut self, nick: &str, action: &str) -> Option<Over> {
+        let ours = self.args.call.as_ref().is_some_and(|callee| callee.as_str().eq_ignore_ascii_case(nick));
+        let gone = |exit: Exit, text: &str| Some(Over::Gone(Failure { exit, message: format!("{nick} {text}") }));
+        match action {
+            "Request" => self.requested(nick),
+            "Accept" if ours => self.link.set_answered(),
+            "Deny" if ours => return gone(Exit::Denied, "does not take the call"),
+            "End" if ours && self.link.is_answered() => return Some(Over::Leave(EndReason::Bye)),
+            "End" if ours => return gone(Exit::NoAnswer, "does not answer"),
+            _ => {}
+        }
+        None
+    }
+
+    /// Somebody calls: takes the call, or does not.
+    fn requested(&self, nick: &str) {
+        let answer = |link: &Link, nick: &str, takes: bool| {
+            link.line(&format!("TALK {nick}: {}", if takes { "Accept" } else { "Deny" }));
+        };
+        match &self.args.accept {
+            Accepting::Ask(command) if self.args.call.is_none() => {
+                let (link, nick, mut command) = (self.link.clone(), nick.to_owned(), Command::new(command));
+                // Somebody is asked, perhaps for long: what is heard goes on meanwhile.
+                let started = thread::Builder::new().name("ask".to_owned()).spawn(move || {
+                    // Our stdout is the data path, and our stdin is the audio.
+                    let asked = command.arg(&nick).stdin(Stdio::null()).stdout(Stdio::null()).status();
+                    answer(&link, &nick, asked.is_ok_and(|status| status.success()));
+                });
+                if started.is_err() {
+                    warn("cannot ask about a call: it rings on");
+                }
+            }
+            accepting => answer(&self.link, nick, *accepting == Accepting::All && self.args.call.is_none()),
+        }
     }
 
     /// A fact becomes an Event, of the stream of whom it is about where there is one.

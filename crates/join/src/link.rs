@@ -34,6 +34,8 @@ pub(crate) struct Link {
     way: Arc<Mutex<Way>>,
     over: Arc<AtomicBool>,
     muted: Arc<AtomicBool>,
+    /// A call was taken: what is said is heard.
+    answered: Arc<AtomicBool>,
     /// Nobody reads what is heard.
     unread: Arc<AtomicBool>,
     /// There is nothing more to say.
@@ -79,8 +81,21 @@ impl Link {
         self.over.store(true, Ordering::Release);
     }
 
+    /// Says that nobody listens any more, though the connection is there.
+    pub(crate) fn give_up_speaking(&self) {
+        self.over.store(true, Ordering::Release);
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_answered(&self) {
+        self.answered.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_answered(&self) -> bool {
+        self.answered.load(Ordering::SeqCst)
     }
 
     pub(crate) fn set_unread(&self) {

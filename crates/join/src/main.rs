@@ -18,9 +18,12 @@ use mouth::Mouth;
 use rustix::stdio::{stdin, stdout};
 use serde_json::json;
 use session::{Refusal, Session, enter};
-use vox_cli::{Exit, Failure, Input, Output, StatsFile, stop_requested};
+use vox_cli::{Exit, Failure, Input, Output, StatsFile, stop_requested, wait};
 use vox_room::Listener;
-use vox_sys::{Clock, pipe};
+use vox_sys::{Clock, monotonic_ns, pipe};
+
+/// How often it is looked whether a call was taken, in ns.
+const ANSWER_LOOK_NS: i64 = 20_000_000;
 
 fn main() -> ExitCode {
     vox_cli::run(|args: Args| join(&args))
@@ -71,6 +74,9 @@ fn speak_and_hear(
         is_read,
     };
     ear.attach(&session)?;
+    if let Some(callee) = &args.call {
+        link.line(&format!("TALK {callee}: Request"));
+    }
     pipe::sharpen_timers();
     thread::scope(|scope| {
         let hearing = thread::Builder::new()
@@ -84,7 +90,7 @@ fn speak_and_hear(
                 (outcome, ear.packets, ear.reconnects)
             })
             .map_err(failed)?;
-        let spoken = if speaks { speak(args, link) } else { Ok(false) };
+        let spoken = if speaks && is_answered(args, link)? { speak(args, link) } else { Ok(false) };
         link.set_said_all();
         let is_read = is_read && is_heard() && !link.is_unread();
         let leaves = match &spoken {
@@ -109,6 +115,17 @@ fn speak_and_hear(
         }
         spoken.and(heard)
     })
+}
+
+/// Calls, where that was asked for, and waits for the answer.
+fn is_answered(args: &Args, link: &Link) -> Result<bool, Failure> {
+    while args.call.is_some() && !link.is_answered() {
+        if link.is_over() || stop_requested() {
+            return Ok(false);
+        }
+        wait(None, Some(monotonic_ns() + ANSWER_LOOK_NS))?;
+    }
+    Ok(true)
 }
 
 /// Whether somebody reads stdout: a pipe or a file, no terminal and no /dev/null.

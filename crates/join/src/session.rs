@@ -162,10 +162,11 @@ impl Session {
     }
 
     fn begin_voice(&mut self, args: &Args) -> Result<(), Refusal> {
-        let room = args.room.room.as_str();
+        // Who calls is heard in the call and nowhere else.
+        let about = if args.call.is_some() { String::new() } else { format!(" {}", args.room.room) };
         let is_voice = |notice: &Notice| matches!(notice, Notice::VoiceUdp(..) | Notice::VoiceTcp);
         if args.carrier != Carrying::Tcp {
-            self.say(&format!("VOICE {room}: udp"))?;
+            self.say(&format!("VOICE{about}: udp"))?;
             match self.until(is_voice) {
                 Ok(Notice::VoiceUdp(address, token)) => {
                     if let Some(media) = bind(address, &token)? {
@@ -182,7 +183,7 @@ impl Session {
                 Err(refusal) => return Err(refusal),
             }
         }
-        self.say(&format!("VOICE {room}: tcp"))?;
+        self.say(&format!("VOICE{about}: tcp"))?;
         self.until(|notice| matches!(notice, Notice::VoiceTcp)).map(drop)
     }
 }

@@ -51,8 +51,8 @@ pub enum Command {
     Mute(Muted, bool),
     /// Sends somebody out of a room.
     Kick(RoomName, Nick),
-    /// Where voice goes, and how it is carried; none to stop.
-    Voice(Option<(RoomName, Carrier)>),
+    /// Where voice goes (nowhere yet, where there is no room: for calls), and how it is carried; none to stop.
+    Voice(Option<(Option<RoomName>, Carrier)>),
     /// Announces a stream of packets.
     Stream(u32, StreamFacts),
     /// A stream has ended at this RTP timestamp.
@@ -206,7 +206,11 @@ pub const GRAMMAR: &[(&str, &str, &str)] = &[
     ("MUTE", "MUTE [Nickname|#room][: in|out|both|me]", "silence yourself, another, a room"),
     ("UNMUTE", "UNMUTE [Nickname|#room][: in|out|both|me]", "the opposite"),
     ("KICK", "KICK #room: Nickname", "send somebody out of a room of yours"),
-    ("VOICE", "VOICE #room[: udp|tcp], or VOICE: off", "talk and listen in a room you have joined"),
+    (
+        "VOICE",
+        "VOICE #room[: udp|tcp], VOICE: udp|tcp, VOICE: off",
+        "talk and listen in a room you have joined, or in calls only",
+    ),
     ("STREAM", "STREAM ssrc: pt=96 format=opus/48000/2 [channels=N frame=N preskip=N label=TEXT]", "announce packets"),
     ("STREAMEND", "STREAMEND ssrc[: rtp=N reason=WORD]", "a stream of yours has ended"),
     ("RECORD", "RECORD #room: on|off|allow|forbid", "tell everybody that you record"),
@@ -376,16 +380,18 @@ fn muted(about: &str, what: &str) -> Option<Muted> {
     }
 }
 
-fn voice(about: &str, what: &str) -> Option<Option<(RoomName, Carrier)>> {
+fn voice(about: &str, what: &str) -> Option<Option<(Option<RoomName>, Carrier)>> {
     if about.is_empty() && what.eq_ignore_ascii_case("off") {
         return Some(None);
     }
     let carrier = match what.to_ascii_lowercase().as_str() {
-        "" | "udp" => Carrier::Udp,
+        "" if !about.is_empty() => Carrier::Udp,
+        "udp" => Carrier::Udp,
         "tcp" => Carrier::Tcp,
         _ => return None,
     };
-    Some(Some((RoomName::parse(about)?, carrier)))
+    let room = if about.is_empty() { None } else { Some(RoomName::parse(about)?) };
+    Some(Some((room, carrier)))
 }
 
 fn stream_end(about: &str, what: &str) -> Option<Command> {

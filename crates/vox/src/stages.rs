@@ -22,6 +22,7 @@ pub(crate) const STAGES: &[(&str, &str)] = &[
     ("replay", "plays a kept stream again, paced by its stamps"),
     ("roomd", "a server of rooms: people enter, talk and hear each other"),
     ("join", "enters a room: stdin goes out, stdout carries what is said there"),
+    ("call", "calls somebody through a room server: a private call between two"),
     ("impair", "a simulated network in the pipe, the same for the same seed"),
 ];
 

@@ -44,27 +44,30 @@ impl Hall {
         now: Stamp,
         conn: ConnId,
         id: MemberId,
-        room: RoomName,
+        room: Option<RoomName>,
         carrier: Carrier,
     ) -> Done {
-        self.check_member(id, &room)?;
+        if let Some(room) = &room {
+            self.check_member(id, room)?;
+        }
+        let about = room.as_ref().map_or_else(String::new, |room| format!(" {room}"));
         let media = self.connections.get(&conn).and_then(|connection| connection.media);
         let answer = match (carrier, media) {
             (Carrier::Udp, None) => {
-                return refuse("unavailable", format!("there is no UDP here: VOICE {room}: tcp"));
+                return refuse("unavailable", format!("there is no UDP here: VOICE{about}: tcp"));
             }
             (Carrier::Udp, Some(media)) => {
                 let token = self.media_token(id);
-                format!("VOICE {room}: udp {media} {token:032x}")
+                format!("VOICE{about}: udp {media} {token:032x}")
             }
-            (Carrier::Tcp, _) => format!("VOICE {room}: tcp"),
+            (Carrier::Tcp, _) => format!("VOICE{about}: tcp"),
         };
-        if self.people.get(id).is_some_and(|member| member.voice_room.as_ref() != Some(&room)) {
+        if self.people.get(id).is_some_and(|member| member.voice_room != room) {
             self.leave_voice(now, id, "moved");
         }
         self.unbind(id);
         let Some(member) = self.people.get_mut(id) else { return Ok(()) };
-        member.voice_room = Some(room);
+        member.voice_room = room;
         member.carrier = carrier;
         member.telling = member.telling.max(Telling::On);
         if carrier == Carrier::Tcp {
