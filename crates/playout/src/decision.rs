@@ -3,6 +3,9 @@
 /// A delay this much above the target is right, in ns: nothing is stretched for it.
 const ABOVE_NS: i64 = 3_000_000;
 
+/// And what is added to that for the square of the target, in ns per ms².
+const ABOVE_NS_PER_MS2: i64 = 700;
+
 /// A delay this much below the target is right, in ns, and the share of the target that is too.
 const BELOW_NS: i64 = 1_000_000;
 const BELOW_SHARE: i64 = 16;
@@ -84,9 +87,15 @@ impl Status {
         self.right().contains(&self.error_ns)
     }
 
+    /// How much more than the target is right: of a long delay nobody hears the last part, but its changes.
+    fn above(&self) -> i64 {
+        let target_ms = self.target_ns / 1_000_000;
+        ABOVE_NS + target_ms * target_ms * ABOVE_NS_PER_MS2
+    }
+
     fn right(&self) -> core::ops::RangeInclusive<i64> {
         let below = BELOW_NS + self.target_ns / BELOW_SHARE;
-        if self.adjusting { -DONE_NS..=DONE_NS } else { -below..=ABOVE_NS }
+        if self.adjusting { -DONE_NS..=DONE_NS } else { -below..=self.above() }
     }
 }
 
@@ -115,7 +124,7 @@ pub(crate) fn fit(status: &Status) -> (i64, bool) {
     let Status { span_ns, error_ns, .. } = *status;
     let below = BELOW_NS + status.target_ns / BELOW_SHARE;
     if status.is_right() {
-        if (-below / 2..=ABOVE_NS / 2).contains(&error_ns) {
+        if (-below / 2..=status.above() / 2).contains(&error_ns) {
             return (0, false);
         }
         let most = span_ns / 1_000 * GLIDE_PPM / 1_000;
