@@ -78,6 +78,9 @@ impl Lanes {
                 .map_err(|error| Failure::network(format_args!("cannot send to {destination}: {error}")))?;
             lanes.push(lane);
         }
+        if tcp.is_empty() && (args.listen || args.reconnect || args.compat.is_some()) {
+            return Err(Failure::usage("--listen, --reconnect and --compat are for tcp://HOST:PORT"));
+        }
         let zero = AtomicU64::default;
         Ok(Self {
             lanes,
