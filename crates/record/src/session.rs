@@ -1,6 +1,6 @@
 //! A recording: all streams of the pipe on one time line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
 use serde_json::json;
@@ -18,8 +18,11 @@ use crate::store::Store;
 use crate::tape::Tape;
 use crate::track::{Around, Track};
 
-/// The most streams of one recording: each keeps its file open until the end.
-const MAX_TRACKS: usize = 900;
+/// The most streams that are recorded at a time: each has its file open.
+const MAX_TRACKS: usize = 512;
+
+/// The most files of streams that are over and are still open.
+const MAX_ENDED: usize = 256;
 
 /// A live stream's stamps are this near to the present, in ns.
 const LIVE_NS: i64 = 10_000_000_000;
@@ -31,7 +34,10 @@ pub(crate) struct Session<'a> {
     only_mix: bool,
     mix: Option<Mix>,
     open: BTreeMap<StreamId, Track>,
-    ended: Vec<Track>,
+    /// Streams that are over, whose files grow with the recording.
+    ended: VecDeque<Track>,
+    /// How far the streams go that are over, in ns.
+    longest: i64,
     /// When the recording begins; none before that is known.
     origin: Option<Stamp>,
     /// The first stamp.
@@ -63,7 +69,8 @@ impl<'a> Session<'a> {
             only_mix,
             mix: None,
             open: BTreeMap::new(),
-            ended: Vec::new(),
+            ended: VecDeque::new(),
+            longest: 0,
             origin: None,
             first: None,
             clock: Stamp::ZERO,
@@ -138,19 +145,9 @@ impl<'a> Session<'a> {
         while let Some((id, track)) = self.open.pop_first() {
             keep(self.close(id, track, reason));
         }
-        let length = self.ended.iter().map(Track::reached_ns).max().unwrap_or(0);
-        for track in &mut self.ended {
-            if let Some(pcm) = &mut track.pcm {
-                let rate = pcm.rate();
-                if let Some(tape) = pcm.tape() {
-                    let missing = rate.ticks(length).saturating_sub(tape.position());
-                    keep(tape.silence(&mut self.store, missing));
-                    keep(tape.cut(&mut self.store));
-                }
-            }
-            if let Some(opus) = &mut track.opus {
-                keep(opus.finish(length, &mut self.store));
-            }
+        let length = self.longest;
+        while let Some(track) = self.ended.pop_front() {
+            keep(pad(track, length, &mut self.store));
         }
         if let Some(mix) = &mut self.mix {
             match mix.finish(length, &mut self.store) {
@@ -173,7 +170,7 @@ impl<'a> Session<'a> {
         if let Some(track) = self.open.remove(&id) {
             self.close(id, track, "replaced")?;
         }
-        if self.open.len() + self.ended.len() >= MAX_TRACKS {
+        if self.open.len() >= MAX_TRACKS {
             self.refused += 1;
             return Ok(());
         }
@@ -182,7 +179,7 @@ impl<'a> Session<'a> {
             self.clock = Stamp::ZERO;
             self.swept = Stamp::ZERO;
         }
-        let begins = if self.open.is_empty() { self.ended.iter().map(Track::reached_ns).max().unwrap_or(0) } else { 0 };
+        let begins = if self.open.is_empty() { self.longest } else { 0 };
         let start = *self.named.get_or_insert(now);
         let facts = Facts::of(id, format, start);
         let name = id.to_string();
@@ -298,8 +295,15 @@ impl<'a> Session<'a> {
             mix.close(id);
         }
         let note = json!({"ended": track.name, "at": track.reached_ns() as f64 / 1e9, "reason": reason});
-        self.ended.push(track);
-        released.and_then(|()| self.store.note(&note))
+        self.longest = self.longest.max(track.reached_ns());
+        self.ended.push_back(track);
+        released?;
+        self.store.note(&note)?;
+        // Of very many streams the first that ended get their length now: files cannot all stay open.
+        match self.ended.len() > MAX_ENDED {
+            true => self.ended.pop_front().map_or(Ok(()), |first| pad(first, self.longest, &mut self.store)),
+            false => Ok(()),
+        }
     }
 
     fn event(&mut self, event: &Event) -> Result<(), Failure> {
@@ -313,4 +317,21 @@ impl<'a> Session<'a> {
     fn pending_note(&mut self, line: serde_json::Value) -> Result<(), Failure> {
         self.store.note_or_keep(line)
     }
+}
+
+/// Ends the files of a stream so that they are `length` ns long. Every file is ended, also where one cannot be.
+fn pad(mut track: Track, length: i64, store: &mut Store) -> Result<(), Failure> {
+    let mut outcome = Ok(());
+    if let Some(pcm) = &mut track.pcm {
+        let rate = pcm.rate();
+        if let Some(tape) = pcm.tape() {
+            let missing = rate.ticks(length).saturating_sub(tape.position());
+            let padded = tape.silence(store, missing);
+            outcome = tape.cut(store).and(padded);
+        }
+    }
+    if let Some(opus) = &mut track.opus {
+        outcome = opus.finish(length, store).and(outcome);
+    }
+    outcome
 }
