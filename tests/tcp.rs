@@ -126,6 +126,23 @@ while len(held) >= 2 and len(held) >= 2 + struct.unpack(\">H\", held[:2])[0]:
 }
 
 #[test]
+fn a_listener_that_talks_all_the_time_harms_no_other() {
+    let scratch = Scratch::new("tcp-chatty");
+    let (said, port) = (speech(&scratch, "said.wav", SPEECH), free_port());
+    let sender = gated(&scratch, "pcmu", &format!("--listen tcp://127.0.0.1:{port}"));
+    await_listener(port);
+    let chatty = scratch.spawn(&format!("bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}; cat /dev/zero >&3'"));
+    let receiver = scratch
+        .spawn(&format!("vox-recv --connect tcp://127.0.0.1:{port} | vox-jitter --delay 500 | vox-play heard.wav"));
+    await_clients(port, 2);
+    open_gate(&scratch);
+    sender.wait(LIMIT).succeeded();
+    receiver.wait(LIMIT).succeeded_silently();
+    assert_whole(&scratch, &said);
+    chatty.wait(LIMIT);
+}
+
+#[test]
 fn hostile_clients_harm_nobody() {
     let scratch = Scratch::new("tcp-hostile");
     let (said, port) = (speech(&scratch, "said.wav", SPEECH), free_port());

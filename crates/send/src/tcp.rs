@@ -24,6 +24,10 @@ const FINISH_NS: i64 = 1_000_000_000;
 /// The most clients of one listener; one more is turned away.
 const MAX_CLIENTS: usize = 256;
 
+/// Clients that are accepted, and reads of what a client says, between two packets: a flood waits in the kernel.
+const ACCEPTS: usize = 16;
+const READS: usize = 4;
+
 /// How packets are carried.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Carriage {
@@ -157,7 +161,8 @@ impl TcpOutlet {
         match role {
             Role::Server { listener, clients } => {
                 let accepted = |error| Failure::network(format_args!("cannot accept on {name}: {error}"));
-                while let Some((stream, from)) = tcp::accept(listener).map_err(accepted)? {
+                for _ in 0..ACCEPTS {
+                    let Some((stream, from)) = tcp::accept(listener).map_err(accepted)? else { break };
                     if clients.len() >= MAX_CLIENTS {
                         continue;
                     }
@@ -278,7 +283,10 @@ impl Peer {
     /// abortion.
     fn serve(&mut self) -> io::Result<()> {
         let mut space = [0; 4096];
-        while !self.silent {
+        for _ in 0..READS {
+            if self.silent {
+                break;
+            }
             match tcp::read(&self.stream, &mut space)? {
                 None => break,
                 Some(0) => self.silent = true,
