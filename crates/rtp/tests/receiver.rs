@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use vox_frame::{EndReason, Record, Stamp};
-use vox_rtp::{Header, Receiver, ReceiverConfig, write_packet};
+use vox_rtp::{Header, PayloadMap, Receiver, ReceiverConfig, write_packet};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -251,4 +251,41 @@ fn any_datagram_is_survived() {
         assert!(ear.receiver.sources() <= 8);
     }
     assert!(ear.receiver.stats().packets_received > 0);
+}
+
+#[test]
+fn comfort_noise_is_silence_and_no_loss() {
+    let mut ear = Ear::new(2);
+    ear.pcmu(7, 0, 0);
+    ear.pcmu(7, 1, 160);
+    // RFC 3389: its level and nothing else, then nothing until there is something to hear.
+    ear.packet(7, 13, 2, 320, &[70]);
+    ear.now += SECOND;
+    ear.pcmu(7, 3, 320 + 8_000);
+    let heard = ear.take();
+    assert_eq!(heard[3..], ["0 audio 2 320+0 padding", "0 audio 3 8320+160"]);
+    assert_eq!(ear.receiver.reports(Stamp::from_ns(ear.now))[0].1.lost, 0);
+    assert_eq!(ear.receiver.stats().restarts, 0, "it is no change of codec");
+}
+
+#[test]
+fn a_key_is_one_event_beside_the_audio() {
+    let mut map = PayloadMap::standard();
+    map.insert(101, "telephone-event/8000".parse().expect("a format"));
+    let mut ear = Ear::new(2);
+    ear.receiver = Receiver::new(ReceiverConfig { map, seed: 1, ..ReceiverConfig::default() });
+    ear.pcmu(7, 0, 0);
+    ear.pcmu(7, 1, 160);
+    // RFC 4733: key 5, 10 dB below full scale, growing; its end comes three times.
+    for (sequence, duration, end) in [(2, 160u16, 0), (3, 320, 0), (4, 480, 0x80), (5, 480, 0x80), (6, 480, 0x80)] {
+        let [high, low] = duration.to_be_bytes();
+        ear.packet(7, 101, sequence, 320, &[5, end | 10, high, low]);
+    }
+    ear.pcmu(7, 7, 800);
+    let heard = ear.take();
+    let events: Vec<&String> = heard.iter().filter(|line| line.contains("telephone-event")).collect();
+    assert_eq!(events.len(), 1, "{heard:?}");
+    assert!(events[0].contains("\"key\": String(\"5\")") && events[0].contains("Number(60)"), "{events:?}");
+    assert_eq!(heard.iter().filter(|line| line.contains("format")).count(), 1, "{heard:?}");
+    assert_eq!(heard.last().map(String::as_str), Some("0 audio 7 800+160"));
 }
