@@ -14,7 +14,7 @@ use args::Args;
 use lanes::Lanes;
 use vox_cli::{Ended, Failure, Input, Next, Output, stop_requested, wait};
 use vox_frame::Stamp;
-use vox_sys::{Clock, pipe};
+use vox_sys::{Clock, go_before_others, pipe};
 
 /// How far behind a deadline the input may still be read before what is due goes out, in ns: what has already arrived
 /// is taken in first.
@@ -29,6 +29,10 @@ fn jitter(args: &Args) -> Result<(), Failure> {
     let mut output = Output::stdout(input.open()?, false)?;
     let mut lanes = Lanes::new(args, input.clock())?;
     pipe::sharpen_timers();
+    if !args.r#virtual {
+        // Best effort: without it a busy machine makes records late.
+        let _allowed = go_before_others();
+    }
     let (ended, failure) = match run(&mut input, &mut lanes, &mut output, args.r#virtual) {
         Ok(ended) => (ended, None),
         Err(failure) if failure.exit == vox_cli::Exit::Input => (Ended::Broken, Some(failure)),

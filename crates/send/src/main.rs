@@ -27,7 +27,7 @@ use stream::{Clocks, Stream, random, wait_until};
 use vox_cli::{Ended, Failure, Flush, Input, Next, Output, Wake, stop_requested, wait, warn};
 use vox_frame::{Channels, Codec, Raw, Record, StreamId};
 use vox_rtp::{Control, ControlConfig, PayloadMap, Receiver, ReceiverConfig};
-use vox_sys::{Clock, monotonic_ns, pipe};
+use vox_sys::{Clock, go_before_others, monotonic_ns, pipe};
 
 /// The most streams that are sent at a time; one more is an error.
 const MAX_STREAMS: usize = 1024;
@@ -49,6 +49,8 @@ fn send(args: &Args) -> Result<(), Failure> {
     let mut listening = listen(args, &lanes, &control, clock)?;
     let outcome = input.open().and_then(|_| {
         pipe::sharpen_timers();
+        // Best effort: without it a busy machine makes packets late.
+        let _allowed = go_before_others();
         let mut stage = Stage {
             args,
             lanes: &lanes,
