@@ -137,6 +137,11 @@ impl Follower {
         self.target_ns.saturating_sub(self.usual_ns.saturating_mul(2))
     }
 
+    /// What the history asks for, in ns.
+    pub(crate) const fn target_ns(&self) -> i64 {
+        self.target_ns
+    }
+
     /// See [`Drift::ppb`].
     pub(crate) const fn drift_ppb(&self) -> i64 {
         self.drift.ppb()

@@ -63,6 +63,8 @@ pub struct Playout<P> {
     wrong_ns: i64,
     /// Whether the sender said that it falls silent.
     silent: bool,
+    /// When a lost packet was last concealed shorter than it was.
+    spared_at: Option<Stamp>,
     /// Jumps of the timestamps that are held and were not reached yet.
     jumps_held: usize,
     /// The slot of the record that is being released.
@@ -104,6 +106,7 @@ impl<P> Playout<P> {
             adjusting: false,
             wrong_ns: 0,
             silent: false,
+            spared_at: None,
             jumps_held: 0,
             next_slot: 0,
         }

@@ -15,6 +15,13 @@ const PIECE_NS: i64 = 10_000_000;
 /// After so much inserted time there is nothing to conceal with any more, in ns: the buffer waits.
 const CONCEAL_NS: i64 = 200_000_000;
 
+/// A delay from which on a lost packet may be concealed shorter than it was, in ns.
+const LONG_NS: i64 = 50_000_000;
+
+/// How long its neighbours have to come to rest until that is done again, in ns, where losses are not the rare ones
+/// that no copy repairs.
+const REST_NS: i64 = 2_000_000_000;
+
 /// Less drift than this is none, in parts per billion: samples that need no change get none.
 const LEAST_DRIFT_PPB: i64 = 2_000;
 
@@ -191,7 +198,7 @@ impl<P> Playout<P> {
         } else if status.stretch && self.is_repaired(position.media, step) {
             status.span_ns + fit(&status).0
         } else {
-            nominal - whole_steps(self.spared(late, nominal))
+            nominal - self.spared(position, late, nominal)
         };
         self.inserted = (self.inserted - (nominal - slot)).max(0);
         self.concealing = true;
@@ -201,10 +208,18 @@ impl<P> Playout<P> {
     /// How much shorter a lost packet is concealed than it was, where delay is left for it: the records behind it are
     /// stretched to make up for it, which sounds more natural than what a decoder invents (Liang, Faerber and Girod,
     /// "Adaptive playout scheduling and loss concealment", 2003).
-    fn spared(&self, late: i64, nominal: i64) -> i64 {
+    fn spared(&mut self, position: Position, late: i64, nominal: i64) -> i64 {
         let stretch = self.adaptive().is_some_and(|rule| rule.stretch);
-        let left = self.follower.spare_ns().saturating_add(late);
-        if stretch { left.clamp(0, nominal / 2) } else { late.clamp(0, nominal / 2) }
+        let copies =
+            self.buffer.first().is_some_and(|next| matches!(next.body, Body::Packet(meta, _) if meta.redundant));
+        let rested = copies || self.spared_at.is_none_or(|at| position.due.since(at) > REST_NS);
+        let long = self.follower.target_ns() >= LONG_NS;
+        let left = if stretch && rested && long { self.follower.spare_ns().saturating_add(late) } else { late };
+        let spared = whole_steps(left.clamp(0, nominal / 2));
+        if spared > 0 {
+            self.spared_at = Some(position.due);
+        }
+        spared
     }
 
     /// How much of a hole is released at a time: a packet, because one may still come.
