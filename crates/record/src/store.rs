@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+
 use std::thread;
 
+use crossbeam_channel::{Sender, bounded};
 use serde_json::{Value, json};
 use vox_cli::{Failure, warn};
 use vox_container::wav::{Sample, Spec};
@@ -180,12 +181,12 @@ impl Store {
 
 /// Forces files to the disk beside the main loop: a disk may take its time, the pipe may not.
 struct Disk {
-    to: Option<SyncSender<Vec<Arc<File>>>>,
+    to: Option<Sender<Vec<Arc<File>>>>,
 }
 
 impl Disk {
     fn new() -> Self {
-        let (to, from) = sync_channel::<Vec<Arc<File>>>(1);
+        let (to, from) = bounded::<Vec<Arc<File>>>(1);
         let thread = thread::Builder::new().name("disk".to_owned()).spawn(move || {
             for files in from {
                 for file in files {
