@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
 use std::thread;
 
 use crossbeam_channel::{Sender, bounded};
