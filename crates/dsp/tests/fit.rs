@@ -249,3 +249,41 @@ fn the_same_input_gives_the_same_bytes() {
     let input = voice(48_000, 2.0, |t| 120.0 + 30.0 * (t * 2.0).sin());
     assert_eq!(fit(48_000, Channels::MONO, &input, slots).0, fit(48_000, Channels::MONO, &input, slots).0);
 }
+
+#[test]
+fn any_rate_any_frame_and_any_slot_are_filled_to_the_frame() {
+    let mut state = 1u32;
+    let mut draw = |most: usize| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as usize % most.max(1)
+    };
+    for hz in [5_000, 8_000, 11_025, 44_100, 48_000, 192_000] {
+        for channels in [1, 2, 8] {
+            let mut fit = Fit::new(rate(hz), Channels::new(channels).expect("channels"));
+            let mut out = Vec::new();
+            for n in 0..120 {
+                let frames = draw(hz as usize / 16);
+                let wanted = match draw(6) {
+                    0 => frames,
+                    1 => draw(hz as usize / 8),
+                    2 => 0,
+                    _ => (frames + draw(frames / 4)).saturating_sub(frames / 8),
+                };
+                let loud = if n % 30 < 20 { 0.5 } else { 0.0 };
+                let input: Vec<f32> = (0..frames * usize::from(channels))
+                    .map(|k| loud * ((k * 7_919 % 200) as f32 / 100.0 - 1.0))
+                    .collect();
+                out.clear();
+                fit.process(&input, wanted, &mut out);
+                assert_eq!(out.len(), wanted * usize::from(channels));
+                assert!(out.iter().all(|sample| sample.is_finite() && sample.abs() < 2.0));
+            }
+            // However much too much there was, it is gone in a while.
+            for _ in 0..300 {
+                out.clear();
+                fit.process(&vec![0.0; hz as usize / 50 * usize::from(channels)], hz as usize / 50, &mut out);
+            }
+            assert!(fit.delay() < hz as usize / 50, "{} frames at {hz}", fit.delay());
+        }
+    }
+}
