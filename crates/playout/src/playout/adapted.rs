@@ -20,7 +20,7 @@ const LONG_NS: i64 = 50_000_000;
 
 /// How long its neighbours have to come to rest until that is done again, in ns, where losses are not the rare ones
 /// that no copy repairs.
-const REST_NS: i64 = 2_000_000_000;
+const REST_NS: i64 = 3_000_000_000;
 
 /// Less drift than this is none, in parts per billion: samples that need no change get none.
 const LEAST_DRIFT_PPB: i64 = 2_000;
