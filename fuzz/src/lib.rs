@@ -16,14 +16,14 @@ pub use codec::decoder;
 pub use container::container;
 pub use frame::frame;
 pub use playout::playout;
-pub use room::room;
+pub use room::{house, room};
 pub use rtp::{framing, link_trace, repair, rtcp, rtp_receiver, sdp, srtp};
 
 /// Takes any bytes; panics where a promise is broken.
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("frame", frame),
     ("rtp_receiver", rtp_receiver),
     ("rtcp", rtcp),
@@ -36,4 +36,5 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("decoder", decoder),
     ("playout", playout),
     ("room", room),
+    ("house", house),
 ];
