@@ -123,9 +123,9 @@ proptest! {
                         marker: false,
                         recovered,
                         padding,
-                        redundant: false,
-                        silent: false,
-                        quiet: false,
+                        redundant: n % 3 == 0,
+                        silent: n % 41 == 0,
+                        quiet: n % 2 == 0,
                         arrived: now.plus(-(delay_us % 50_000) * 1_000),
                         bytes: 100,
                     };
