@@ -232,8 +232,10 @@ fn gstreamer_to_vox(name: &str, call: &Call) {
     let scratch = Scratch::new(&format!("gst-vox-{name}"));
     let said = speech(&scratch, "said.wav", call.speech);
     let port = free_port();
-    let receiver = scratch
-        .spawn(&format!("vox-recv :{port} --map {} --idle-timeout 3s | vox-jitter --delay 60 | vox-play heard.wav", call.map));
+    let receiver = scratch.spawn(&format!(
+        "vox-recv :{port} --map {} --idle-timeout 3s | vox-jitter --delay 60 | vox-play heard.wav",
+        call.map
+    ));
     await_udp(port);
     let source = "gst-launch-1.0 -q filesrc location=said.wav ! wavparse";
     scratch.run(&format!("{source} ! {} ! udpsink host=127.0.0.1 port={port}", call.gst_send)).succeeded();
@@ -258,7 +260,9 @@ fn a_multicast_group_is_heard_by_two() {
     let port = free_port();
     let group = format!("239.255.{}.{}:{port}", port >> 8 & 0xff, port & 0xff);
     let listen = |name: &str| {
-        scratch.spawn(&format!("vox-recv {group} --interface lo --idle-timeout 2s | vox-jitter --delay 60 | vox-play {name}"))
+        scratch.spawn(&format!(
+            "vox-recv {group} --interface lo --idle-timeout 2s | vox-jitter --delay 60 | vox-play {name}"
+        ))
     };
     let first = listen("first.wav");
     let second = listen("second.wav");
@@ -327,7 +331,8 @@ fn gstreamer_to_vox_by_sdp(name: &str, call: &Call, media: &str) {
                 i=server\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\na=tool:GStreamer\r\na=type:broadcast\r\n";
     let description = format!("{head}{}", media.replace("PORT", &port.to_string()));
     fs::write(scratch.path("call.sdp"), description).expect("a description");
-    let receiver = scratch.spawn("vox-recv --sdp call.sdp --idle-timeout 3s | vox-jitter --delay 60 | vox-play heard.wav");
+    let receiver =
+        scratch.spawn("vox-recv --sdp call.sdp --idle-timeout 3s | vox-jitter --delay 60 | vox-play heard.wav");
     await_udp(port);
     let (source, encode) = ("gst-launch-1.0 -q filesrc location=said.wav ! wavparse", call.gst_send);
     scratch.run(&format!("{source} ! {encode} ! udpsink host=127.0.0.1 port={port}")).succeeded();
@@ -347,8 +352,8 @@ fn a_call_goes_over_ipv6() {
     let scratch = Scratch::new("ipv6");
     let said = speech(&scratch, "said.wav", PCMU.speech);
     let port = free_port();
-    let receiver =
-        scratch.spawn(&format!("vox-recv '[::1]:{port}' --idle-timeout 2s | vox-jitter --delay 60 | vox-play heard.wav"));
+    let receiver = scratch
+        .spawn(&format!("vox-recv '[::1]:{port}' --idle-timeout 2s | vox-jitter --delay 60 | vox-play heard.wav"));
     await_udp(port);
     scratch.run(&format!("vox-capture said.wav | vox-encode pcmu | vox-send '[::1]:{port}'")).succeeded_silently();
     receiver.wait(LIMIT).succeeded();

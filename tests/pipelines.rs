@@ -197,7 +197,8 @@ fn opus_over_rtp_arrives_whole() {
 /// said.wav through the main job, on loopback, into heard.wav.
 fn over_rtp(scratch: &Scratch, encode: &str) {
     let port = free_port();
-    let receiver = scratch.spawn(&format!("vox-recv :{port} --idle-timeout 2s | vox-jitter --delay 60 | vox-play heard.wav"));
+    let receiver =
+        scratch.spawn(&format!("vox-recv :{port} --idle-timeout 2s | vox-jitter --delay 60 | vox-play heard.wav"));
     await_udp(port);
     scratch.run(&format!("vox-capture said.wav | {encode} | vox-send 127.0.0.1:{port}")).succeeded_silently();
     receiver.wait(LIMIT).succeeded();
