@@ -149,8 +149,9 @@ fn ffmpeg_is_heard() {
         .succeeded();
     let port = free_port();
     secret(&scratch, "key", &hex(&SUITES[0]));
-    let receiver = scratch
-        .spawn(&format!("vox-recv --srtp key --idle-timeout 1.5 :{port} | vox-jitter --delay 500 | vox-play heard.wav"));
+    let receiver = scratch.spawn(&format!(
+        "vox-recv --srtp key --idle-timeout 1.5 :{port} | vox-jitter --delay 500 | vox-play heard.wav"
+    ));
     await_udp(port);
     scratch
         .run(&format!(

@@ -26,18 +26,31 @@ struct Heard {
 
 #[test]
 fn a_jitter_buffer_that_was_stopped_reports_what_was_lost_and_is_current_again() {
-    current_again("vox-jitter");
+    let change = current_again("vox-jitter", "--delay 60");
+    assert!(change.abs() < 0.010, "latency has changed by {change} s");
 }
 
 #[test]
 fn a_receiver_that_was_stopped_reports_what_was_lost_and_is_current_again() {
-    current_again("vox-recv");
+    let change = current_again("vox-recv", "--delay 60");
+    assert!(change.abs() < 0.010, "latency has changed by {change} s");
 }
 
-fn current_again(stage: &str) {
-    let scratch = Scratch::new(&format!("stall-{stage}"));
+#[test]
+fn a_stop_does_not_lengthen_a_delay_that_follows_the_network() {
+    for stage in ["vox-jitter", "vox-recv"] {
+        // In its first seconds that delay still settles: it may be shorter afterwards.
+        let change = current_again(stage, "--delay auto");
+        assert!(change < 0.010, "latency has grown by {change} s");
+    }
+}
+
+/// Stops a stage for 3 s before a jitter buffer with that delay; gives by how much latency changes, in s.
+fn current_again(stage: &str, delay: &str) -> f64 {
+    let scratch = Scratch::new(&format!("stall-{stage}{}", delay.replace(' ', "")));
     let port = free_port();
-    let mut receiver = scratch.shell(&format!("vox-recv :{port} --idle-timeout 2s | vox-jitter")).read_stdout().spawn();
+    let command = format!("vox-recv :{port} --idle-timeout 2s | vox-jitter {delay}");
+    let mut receiver = scratch.shell(&command).read_stdout().spawn();
     let records = record(receiver.stdout());
     await_udp(port);
     let sender = live_sender(&scratch, port, 9);
@@ -57,8 +70,7 @@ fn current_again(stage: &str) {
     let before = delays(&heard, |at| at < stopped);
     let after = delays(&heard, |at| at > continued + Duration::from_secs(1));
     assert!(before.len() > 50 && after.len() > 50, "{} records before, {} after", before.len(), after.len());
-    let change = median(&after) - median(&before);
-    assert!(change.abs() < 0.010, "latency has changed by {change} s");
+    median(&after) - median(&before)
 }
 
 #[test]
@@ -151,7 +163,9 @@ fn a_step_of_the_system_clock_by_an_hour_changes_nothing() {
     let offset = scratch.path("offset");
     fs::write(&offset, "+0").expect("a file");
     let mut receiver = scratch
-        .shell(&format!("LD_PRELOAD={library} vox-recv :{port} --idle-timeout 2s | LD_PRELOAD={library} vox-jitter"))
+        .shell(&format!(
+            "LD_PRELOAD={library} vox-recv :{port} --idle-timeout 2s | LD_PRELOAD={library} vox-jitter --delay 60"
+        ))
         .env("FAKETIME_TIMESTAMP_FILE", &offset.display().to_string())
         .env("FAKETIME_NO_CACHE", "1")
         .env("DONT_FAKE_MONOTONIC", "1")

@@ -125,6 +125,22 @@ fn concealed(left: &[Left]) -> f64 {
 }
 
 #[test]
+fn a_gap_that_is_known_takes_no_longer_than_what_it_stands_for() {
+    let mut receiver = Receiver::new(Adaptive::default());
+    receiver.stream(0..100, 7.0);
+    // Nothing comes for 3 s; then somebody upstream says what was dropped, and the stream goes on as before.
+    let back = Stamp::from_ns(5_007 * MS);
+    receiver.run(Some(back));
+    let (sequence, timestamp) = (SequenceNumber(FIRST_SEQUENCE + 100), MediaTime(receiver.first + 100 * 160));
+    receiver.playout.handle_gap(back, sequence, timestamp, 150 * 160, 150, GapReason::Overrun);
+    receiver.stream(250..400, 7.0);
+    let left = receiver.finish();
+    assert_eq!(played(&left), (0..100).chain(250..400).collect::<Vec<_>>());
+    let delay = |n: u64| of(&left, n).due - n as f64 * 20.0;
+    assert!(delay(300) < delay(99) + 1.0, "{} ms became {} ms", delay(99), delay(300));
+}
+
+#[test]
 fn initial_latency() {
     let mut receiver = Receiver::new(Adaptive::default());
     receiver.stream(0..10, 7.0);

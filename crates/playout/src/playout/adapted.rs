@@ -260,7 +260,7 @@ impl<P> Playout<P> {
             }
             Body::Gap { reason, packets } => {
                 self.met(sequence, packets);
-                let slot = self.span_ns(position.media, duration);
+                let slot = self.known_gap_slot(position, duration, desired);
                 self.concealing = true;
                 self.adapted_gap(position, Span { sequence, duration, packets, reason }, slot)
             }
@@ -270,6 +270,18 @@ impl<P> Playout<P> {
                 self.adapted_gap(position, Span { sequence, duration, packets, reason: GapReason::Overrun }, 0)
             }
         }
+    }
+
+    /// How long a gap lasts that came as one. Where time was inserted for it already, or where it is too long to be
+    /// concealed, it brings the delay to what it should be: nobody hears where silence ends.
+    fn known_gap_slot(&mut self, position: Position, duration: u64, desired: Stamp) -> i64 {
+        let nominal = self.span_ns(position.media, duration);
+        if self.inserted == 0 && nominal <= CONCEAL_NS {
+            return nominal;
+        }
+        let slot = nominal.saturating_sub(position.due.since(desired)).max(0);
+        self.inserted = (self.inserted - (nominal - slot)).max(0);
+        slot
     }
 
     fn met(&mut self, sequence: SequenceNumber, packets: u32) {
