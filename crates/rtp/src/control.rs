@@ -136,6 +136,11 @@ impl Control {
         self.timer.we_sent = true;
     }
 
+    /// Whether a packet of that stream of ours has left.
+    pub fn has_sent(&self, ssrc: u32) -> bool {
+        self.senders.get(&ssrc).is_some_and(|sender| sender.packets > 0)
+    }
+
     /// A stream of ours has ended: its goodbye.
     pub fn remove_stream(&mut self, ssrc: u32) -> Option<Outgoing> {
         let sender = self.senders.remove(&ssrc)?;

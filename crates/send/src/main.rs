@@ -242,10 +242,10 @@ impl Stage<'_> {
     fn end(&mut self, mut stream: Stream) -> Result<(), Failure> {
         stream.finish(self.lanes)?;
         self.heard_until = self.heard_until.max(stream.heard_until().unwrap_or(0));
-        // Who sent nothing has nothing to wait for.
-        let now = monotonic_ns();
-        let goodbye = stream.heard_until().map_or(now, |heard_until| heard_until.max(now) + GOODBYE_NS);
-        self.leaving.push_back((goodbye, stream.ssrc()));
+        let heard_until = stream.heard_until().unwrap_or(0).max(monotonic_ns());
+        // Who sent nothing says no goodbye.
+        let goodbye_ns = if lock(&self.control).has_sent(stream.ssrc()) { GOODBYE_NS } else { 0 };
+        self.leaving.push_back((heard_until + goodbye_ns, stream.ssrc()));
         if let Some(notice) = &mut self.notice {
             notice.remove(stream.ssrc());
         }
