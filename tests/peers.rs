@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use vox_e2e::{
     Running, Scratch, Speech, Wav, alaw, align, await_udp, await_until, free_port, locate, need, raw_samples, speech,
-    ulaw,
+    ulaw, unshare,
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -379,7 +379,7 @@ fn group_call(name: &str, group: &str, receive: &str) -> (Wav, Wav, String) {
         ),
     )
     .expect("a script");
-    scratch.spawn("unshare -rn bash call.sh").wait(LIMIT).succeeded();
+    scratch.spawn(&format!("{} bash call.sh", unshare("n"))).wait(LIMIT).succeeded();
     let description = fs::read_to_string(scratch.path("call.sdp")).expect("a description");
     (said, Wav::read(&scratch.path("heard.wav")), description)
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use vox_e2e::{Entry, Scratch, Speech, Wav, await_until, free_port, locate, need, read_vox, signal, speech};
+use vox_e2e::{Entry, Scratch, Speech, Wav, await_until, free_port, locate, need, read_vox, signal, speech, unshare};
 use vox_frame::{
     Audio, Channels, Codec, End, EndReason, Format, Gap, GapReason, MediaTime, Opening, Rate, Record, SequenceNumber,
     Stamp, StreamId, Times,
@@ -444,8 +444,9 @@ fn a_full_disk_is_said_and_leaves_a_whole_file() {
     for (kind, size) in [("wav", "2m"), ("flac", "2m"), ("opus", "300k")] {
         let input = if kind == "opus" { "said.vox" } else { "pcm.vox" };
         let script = format!(
-            "mkdir -p full; vox-capture said.wav >pcm.vox; unshare -rm bash -c 'mount -t tmpfs -o size={size} none full \
-             && vox-record full/a.{kind} <{input}; code=$?; cp full/* .; exit $code'"
+            "mkdir -p full; vox-capture said.wav >pcm.vox; {} bash -c 'mount -t tmpfs -o size={size} none full \
+             && vox-record full/a.{kind} <{input}; code=$?; cp full/* .; exit $code'",
+            unshare("m")
         );
         let outcome = scratch.run(&script).exited(&[1]);
         assert!(outcome.stderr.contains("a.") && outcome.stderr.contains("No space left"), "{}", outcome.stderr);

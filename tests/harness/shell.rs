@@ -302,6 +302,14 @@ pub fn need(programs: &[&str]) {
     }
 }
 
+/// The command that runs another in namespaces of its own: `kinds` as `unshare` takes them, `n` for the network, `m` for
+/// mounts. Who is root already needs no user namespace, which a container or a chroot may refuse.
+pub fn unshare(kinds: &str) -> String {
+    use std::os::unix::fs::MetadataExt as _;
+    let root = std::fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0);
+    format!("unshare -{}{kinds}", if root { "" } else { "r" })
+}
+
 /// The folder of the stages' binaries.
 fn binaries() -> PathBuf {
     let exe = std::env::current_exe().expect("the test knows its own path");
