@@ -306,7 +306,7 @@ pub fn need(programs: &[&str]) {
 /// mounts. Who is root already needs no user namespace, which a container or a chroot may refuse.
 pub fn unshare(kinds: &str) -> String {
     use std::os::unix::fs::MetadataExt as _;
-    let root = std::fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0);
+    let root = fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0);
     format!("unshare -{}{kinds}", if root { "" } else { "r" })
 }
 
