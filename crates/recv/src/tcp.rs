@@ -116,7 +116,7 @@ impl Ear {
     }
 
     fn summary(&self, inlet: &Inlet) -> serde_json::Value {
-        let mut summary = told(self.receiver.stats());
+        let mut summary = told::summary(self.receiver.stats());
         self.undo.add_to(&mut summary);
         summary["connections"] = json!(inlet.accepted);
         summary["connectionsRefused"] = json!(inlet.refused);

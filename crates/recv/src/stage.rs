@@ -1,0 +1,178 @@
+//! The loop over the sockets: datagrams in, records out, reports back.
+
+use std::collections::BTreeSet;
+
+use vox_cli::{Failure, Output, StatsFile, Wake, stop_requested, wait_any, warn};
+use vox_frame::{EndReason, Record};
+use vox_repair::{Origin, write_request};
+use vox_rtp::{Outgoing, Protocol, Session};
+use vox_sys::{Clock, go_before_others, monotonic_ns};
+
+use crate::args::Args;
+use crate::ports::Ports;
+use crate::told;
+use crate::undo::Undo;
+
+/// Datagrams that are read before what they gave is written: bounds what a flood can hold back.
+const BURST: usize = 64;
+
+pub(crate) struct Stage<'a> {
+    pub(crate) args: &'a Args,
+    /// Our own, for what we say.
+    pub(crate) ssrc: u32,
+    pub(crate) session: Session,
+    pub(crate) ports: Ports,
+    pub(crate) undo: Undo,
+    pub(crate) output: Output,
+    pub(crate) clock: Clock,
+    pub(crate) stats: Option<StatsFile>,
+    /// Payload types that a warning was given for.
+    pub(crate) told: BTreeSet<u8>,
+}
+
+impl Stage<'_> {
+    pub(crate) fn run(&mut self) -> Result<(), Failure> {
+        // Best effort: without it a busy machine makes packets late.
+        let _allowed = go_before_others();
+        let began = monotonic_ns();
+        let until = self.args.duration.map(|duration| began.saturating_add(duration.ns()));
+        let mut last_heard = began;
+        loop {
+            self.output.flush()?;
+            let idle = self.args.idle_timeout.map(|timeout| last_heard.saturating_add(timeout.ns()));
+            let session = self.clock.mono_ns(self.session.next_deadline());
+            let asking = self.undo.next_deadline().map(|stamp| self.clock.mono_ns(stamp));
+            let deadline = [until, idle, Some(session), asking].into_iter().flatten().min();
+            // A signal may have come during the flush, where it was noticed already: then no wait is cut short by it.
+            let wake = if stop_requested() { Wake::Signal } else { wait_any(&self.ports.descriptors(), deadline)? };
+            if stop_requested() {
+                return self.finish(&EndReason::Stopped);
+            }
+            let now = monotonic_ns();
+            if let Wake::Readable(_) = wake {
+                let before = self.session.receiver.stats().packets_received;
+                self.read()?;
+                if self.session.receiver.stats().packets_received > before {
+                    last_heard = now;
+                }
+            } else if idle.is_some_and(|idle| now >= idle) {
+                return self.end_idle();
+            }
+            if until.is_some_and(|until| now >= until) {
+                return self.finish(&EndReason::Complete);
+            }
+            if now >= session {
+                self.report()?;
+            }
+            self.ask();
+        }
+    }
+
+    fn read(&mut self) -> Result<(), Failure> {
+        for _ in 0..BURST {
+            let Some(datagram) = self.ports.receive(&self.clock)? else { break };
+            let (now, output) = (self.clock.now(), &mut self.output);
+            let (route, arrived) = (datagram.route, datagram.arrived);
+            let session = &mut self.session;
+            match datagram.protocol {
+                Protocol::Rtcp if self.args.no_rtcp => {}
+                Protocol::Rtcp => {
+                    if let Some(bytes) = self.undo.control(now, datagram.bytes) {
+                        session.handle_control(now, route, arrived, bytes);
+                    }
+                }
+                _ => self.undo.media(now, route.to, datagram.bytes, |bytes, origin| {
+                    let mut out = |record: Record<'_>| output.write(&record);
+                    match origin {
+                        Origin::Received => session.handle_datagram(now, route, arrived, bytes, &mut out),
+                        Origin::Recovered => session.receiver.handle_recovered(now, 0, route.to, bytes, &mut out),
+                    }
+                })?,
+            }
+        }
+        self.warn_of_unknown();
+        Ok(())
+    }
+
+    /// What is due without a datagram: sources that are gone, and reports.
+    fn report(&mut self) -> Result<(), Failure> {
+        let now = self.clock.now();
+        let output = &mut self.output;
+        self.session.handle_timeout(now, &mut |record| output.write(&record))?;
+        let packets = self.session.poll(now);
+        if self.args.no_rtcp || packets.is_empty() {
+            return Ok(());
+        }
+        self.send(packets);
+        if let Some(stats) = &mut self.stats {
+            for line in told::sources(&self.session) {
+                stats.line(&line);
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for packets that are missing, by the way that a source's own reports have shown.
+    fn ask(&mut self) {
+        let requests = self.undo.poll_requests(self.clock.now(), self.session.control.round_trip_ns());
+        for (from, ssrc, numbers) in requests {
+            let route = self.session.receiver.routes().into_iter().find(|route| route.to.ip() == from.ip());
+            let Some(route) = route else { continue };
+            let mut packet = Vec::new();
+            write_request(self.ssrc, ssrc, &numbers, &mut packet);
+            if self.session.receiver.may_answer(route, packet.len()) {
+                self.send(vec![Outgoing { to: Some(route), packet }]);
+            }
+        }
+    }
+
+    fn send(&mut self, packets: Vec<Outgoing>) {
+        for mut outgoing in packets {
+            if self.undo.protect_control(&mut outgoing.packet) {
+                self.ports.send(&outgoing);
+            }
+        }
+    }
+
+    /// Says once what a stranger may say a thousand times.
+    fn warn_of_unknown(&mut self) {
+        let unknown = self.session.receiver.unknown_payload_types();
+        if unknown.len() == self.told.len() {
+            return;
+        }
+        for number in unknown.keys() {
+            if self.told.insert(*number) {
+                warn(format_args!(
+                    "packets of payload type {number} are dropped: say what it means, as in --map {number}=opus/48000/2"
+                ));
+            }
+        }
+    }
+
+    fn end_idle(&mut self) -> Result<(), Failure> {
+        let heard = self.session.receiver.stats().packets_received > 0;
+        self.finish(&EndReason::Timeout)?;
+        if heard { Ok(()) } else { Err(Failure::network("nothing was heard before the time-out")) }
+    }
+
+    fn finish(&mut self, reason: &EndReason) -> Result<(), Failure> {
+        if let Some(stats) = &mut self.stats {
+            for line in told::sources(&self.session) {
+                stats.line(&line);
+            }
+        }
+        let output = &mut self.output;
+        let goodbyes = self.session.finish(self.clock.now(), reason, &mut |record| output.write(&record))?;
+        if !self.args.no_rtcp {
+            self.send(goodbyes);
+        }
+        self.output.flush()
+    }
+
+    pub(crate) fn summarise(&mut self) {
+        let Some(file) = &mut self.stats else { return };
+        let mut summary = told::summary(self.session.receiver.stats());
+        self.undo.add_to(&mut summary);
+        file.line(&summary);
+    }
+}
