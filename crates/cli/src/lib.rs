@@ -4,6 +4,7 @@
 //! returns a [`Failure`] with one of the documented exit codes when it cannot go on.
 
 mod failure;
+mod generate;
 mod input;
 mod output;
 mod secret;
@@ -25,12 +26,22 @@ use std::process::ExitCode;
 use clap::Parser;
 
 /// Parses the arguments, prepares signals, runs `body`, tells a failure on stderr and gives its exit code.
+///
+/// With `--generate man|bash|zsh|fish` alone it writes the man page or the completions instead.
 pub fn run<A: Parser>(body: impl FnOnce(A) -> Result<(), Failure>) -> ExitCode {
     failure::set_program(A::command().get_name());
-    let args = A::parse();
-    let outcome = signals::install().and_then(|()| body(args));
+    let outcome = match generate::asked(std::env::args_os()) {
+        Some(what) => generate::text(A::command(), &what).and_then(|text| print(&text)),
+        None => start(body),
+    };
     match outcome {
         Ok(()) => Exit::Done.into(),
         Err(failure) => failure.report(),
     }
+}
+
+fn start<A: Parser>(body: impl FnOnce(A) -> Result<(), Failure>) -> Result<(), Failure> {
+    let args = A::parse();
+    signals::install()?;
+    body(args)
 }
