@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Parser, ValueEnum};
+use vox_cli::VoiceArgs;
 use vox_cli::value::{FrameMs, Millis, RateHz, Seconds};
 use vox_frame::{Channels, Codec};
 
@@ -99,6 +100,9 @@ pub(crate) struct Args {
     /// For speed, not for latency: large records, large writes, a large pipe.
     #[arg(long)]
     pub(crate) batch: bool,
+
+    #[command(flatten)]
+    pub(crate) voice: VoiceArgs,
 }
 
 /// The samples of a stream.

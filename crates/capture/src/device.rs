@@ -34,7 +34,7 @@ pub(crate) fn capture(args: &Args) -> Result<(), Failure> {
         let _allowed = go_realtime();
     }
     let limit = args.duration.map_or(u64::MAX, |duration| rate.ticks(duration.ns()));
-    let recorder = Recorder::new(crate::stream_id(args), format.clone(), false, &mut output)?;
+    let recorder = Recorder::new(crate::stream_id(args), format.clone(), args.voice.open()?, false, &mut output)?;
     let mut tape =
         Tape { clock, format, limit, recorder, output, stamps: Stamps::new(rate), pending: Vec::new(), pending_at: 0 };
     tape.output.flush()?;

@@ -8,6 +8,7 @@ mod generate;
 mod recorder;
 mod source;
 mod stamps;
+mod voice;
 mod wav;
 
 use std::io::Write;
@@ -50,7 +51,7 @@ fn capture_samples(source: &Source, args: &Args) -> Result<(), Failure> {
     let limit = args.duration.map_or(u64::MAX, |duration| format.rate.ticks(duration.ns()));
     let mut converter = Converter::new(shape, format.codec.clone(), format.rate, format.channels);
     let mut output = Output::stdout(Clock::own().opening(), args.batch)?;
-    let mut recorder = Recorder::new(stream_id(args), format, args.batch, &mut output)?;
+    let mut recorder = Recorder::new(stream_id(args), format, args.voice.open()?, args.batch, &mut output)?;
     let (mut chunk, mut pcm) = (Vec::new(), Vec::new());
     let mut begun = 0;
     while !stop_requested() && recorder.position() < limit {

@@ -2,11 +2,14 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use vox_cli::{Failure, Output};
+use serde_json::Map;
+use vox_cli::{Failure, Output, Voice};
 use vox_frame::{
-    Audio, End, EndReason, FIXED_LEN, Format, Gap, GapReason, MAX_WRITE, MediaTime, Record, SequenceNumber, Stamp,
-    StreamId, Times,
+    Audio, End, EndReason, Event, FIXED_LEN, Format, Gap, GapReason, MAX_WRITE, MediaTime, Record, SequenceNumber,
+    Stamp, StreamId, Times,
 };
+
+use crate::voice::Mouth;
 
 /// Bytes that the header of a record with one stamp takes.
 const HEADER: usize = FIXED_LEN + 20 + 8;
@@ -19,6 +22,10 @@ pub(crate) struct Recorder {
     cut: usize,
     sequence: u64,
     position: u64,
+    mouth: Mouth,
+    muted: bool,
+    /// The next record begins a talk spurt.
+    marker: bool,
     /// Samples that wait for a whole record.
     pending: Vec<u8>,
 }
@@ -28,11 +35,19 @@ impl Recorder {
     ///
     /// # Errors
     /// When stdout cannot be written.
-    pub(crate) fn new(id: StreamId, format: Format, batch: bool, output: &mut Output) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        id: StreamId,
+        format: Format,
+        voice: Voice,
+        batch: bool,
+        output: &mut Output,
+    ) -> Result<Self, Failure> {
         let tick_bytes = format.tick_bytes().unwrap_or(1);
         let cut = record_ticks(format.frame as usize, tick_bytes, batch);
+        let mouth = Mouth::new(voice, &format);
         output.write(&Record::Format(id, format))?;
-        Ok(Self { id, tick_bytes, cut, sequence: 0, position: 0, pending: Vec::new() })
+        let (sequence, position, muted, marker) = (0, 0, false, true);
+        Ok(Self { id, tick_bytes, cut, sequence, position, mouth, muted, marker, pending: Vec::new() })
     }
 
     /// Ticks of a record.
@@ -69,7 +84,7 @@ impl Recorder {
         Ok(())
     }
 
-    /// Writes one record with the time at which its first sample was captured.
+    /// Writes one record with the time at which its first sample was captured; a gap where it is muted.
     ///
     /// # Errors
     /// When stdout cannot be written.
@@ -80,18 +95,24 @@ impl Recorder {
         output: &mut Output,
     ) -> Result<(), Failure> {
         let duration = (payload.len() / self.tick_bytes) as u32;
+        let times = Times { captured, ..Times::default() };
+        if self.mouth.is_silent() {
+            self.tell(true, times, output)?;
+            return self.gap(u64::from(duration), 0, GapReason::Muted, times, output);
+        }
+        self.tell(false, times, output)?;
         output.audio(&Audio {
             id: self.id,
             sequence: SequenceNumber(self.sequence),
             timestamp: MediaTime(self.position),
             duration,
-            marker: self.sequence == 0,
+            marker: std::mem::take(&mut self.marker),
             recovered: false,
             padding: false,
-            times: Times { captured, ..Times::default() },
+            times,
             slot: None,
             extensions: &[],
-            payload,
+            payload: self.mouth.shape(payload),
         })?;
         self.sequence += 1;
         self.position += u64::from(duration);
@@ -104,20 +125,8 @@ impl Recorder {
     /// When stdout cannot be written.
     pub(crate) fn overrun(&mut self, ticks: u64, captured: Option<Stamp>, output: &mut Output) -> Result<(), Failure> {
         let packets = ticks.div_ceil(self.cut as u64);
-        output.gap(&Gap {
-            id: self.id,
-            sequence: SequenceNumber(self.sequence),
-            timestamp: MediaTime(self.position),
-            duration: ticks,
-            packets: u32::try_from(packets).unwrap_or(u32::MAX),
-            reason: GapReason::Overrun,
-            times: Times { captured, ..Times::default() },
-            slot: None,
-            later: None,
-        })?;
-        self.sequence += packets;
-        self.position += ticks;
-        Ok(())
+        let times = Times { captured, ..Times::default() };
+        self.gap(ticks, packets, GapReason::Overrun, times, output)
     }
 
     /// Writes what waits, and the End.
@@ -131,6 +140,42 @@ impl Recorder {
         let timestamp = MediaTime(self.position);
         output.write(&Record::End(End { id: self.id, timestamp, times: Times::default(), reason }))?;
         output.flush()
+    }
+
+    fn gap(
+        &mut self,
+        ticks: u64,
+        packets: u64,
+        reason: GapReason,
+        times: Times,
+        output: &mut Output,
+    ) -> Result<(), Failure> {
+        output.gap(&Gap {
+            id: self.id,
+            sequence: SequenceNumber(self.sequence),
+            timestamp: MediaTime(self.position),
+            duration: ticks,
+            packets: u32::try_from(packets).unwrap_or(u32::MAX),
+            reason,
+            times,
+            slot: None,
+            later: None,
+        })?;
+        // What follows silence begins a talk spurt (RFC 3551, section 4.1).
+        self.marker |= reason.is_silence();
+        self.sequence += packets;
+        self.position += ticks;
+        Ok(())
+    }
+
+    /// Tells whoever listens that somebody was muted, or is heard again.
+    fn tell(&mut self, muted: bool, times: Times, output: &mut Output) -> Result<(), Failure> {
+        if std::mem::replace(&mut self.muted, muted) == muted {
+            return Ok(());
+        }
+        let event = if muted { "muted" } else { "unmuted" }.to_owned();
+        let (id, timestamp, details) = (self.id, MediaTime(self.position), Map::new());
+        output.write(&Record::Event(Event { id, timestamp, times, event, details }))
     }
 
     fn write_pending(&mut self, output: &mut Output) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 //! A stage is `vox_cli::run(|args: Args| …)`: it reads records from an [`Input`], writes them to an [`Output`], and
 //! returns a [`Failure`] with one of the documented exit codes when it cannot go on.
 
+mod control;
 mod failure;
 mod generate;
 mod input;
@@ -12,7 +13,9 @@ mod signals;
 mod stats;
 mod streams;
 pub mod value;
+mod voice;
 
+pub use control::{Commands, ControlSource, Listening, Speaker};
 pub use failure::{Exit, Failure, note, warn};
 pub use input::{Ended, Input, Next};
 pub use output::{Flush, NoOutput, Output, print};
@@ -20,6 +23,7 @@ pub use secret::SecretSource;
 pub use signals::{Wake, stop_requested, wait, wait_any};
 pub use stats::StatsFile;
 pub use streams::Streams;
+pub use voice::{MuteArgs, Voice, VoiceArgs};
 
 use std::process::ExitCode;
 

@@ -131,6 +131,33 @@ fn parse_scaled(text: &str) -> Result<u32, String> {
     if (0.0..=4e9).contains(&value) { Ok(value.round() as u32) } else { Err("out of range".to_owned()) }
 }
 
+/// A gain in dB, -120 to 60: `-6`, `+3dB`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Decibels(pub f64);
+
+impl Decibels {
+    /// By what samples are multiplied.
+    pub fn factor(self) -> f32 {
+        10_f64.powf(self.0 / 20.0) as f32
+    }
+}
+
+impl FromStr for Decibels {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.strip_suffix("dB").unwrap_or(text).trim();
+        let db = number.parse::<f64>().map_err(|_| "not a gain in dB, such as -6".to_owned())?;
+        if (-120.0..=60.0).contains(&db) { Ok(Self(db)) } else { Err("a gain lies between -120 and 60 dB".to_owned()) }
+    }
+}
+
+impl fmt::Display for Decibels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
 /// A frame duration, 2.5 to 60 ms; a bare number is milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameMs {

@@ -4,6 +4,7 @@
 
 mod device_clock;
 mod drift;
+mod fader;
 mod fit;
 mod limiter;
 mod remix;
@@ -14,6 +15,7 @@ mod timeline;
 mod varispeed;
 
 pub use device_clock::DeviceClock;
+pub use fader::Fader;
 pub use fit::{Fit, FitStats};
 pub use limiter::Limiter;
 pub use remix::Remix;

@@ -1,8 +1,7 @@
 //! The arguments of `vox-encode`.
 
-use std::path::PathBuf;
-
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+use vox_cli::ControlSource;
 use vox_cli::value::{Bitrate, FrameMs, MaxAge, RateHz};
 use vox_codec::{Application, OpusSettings};
 use vox_frame::Channels;
@@ -90,9 +89,10 @@ pub(crate) struct Opus {
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     loss: Option<u8>,
 
-    /// Follow lines like `loss 7` from FIFO, which stand for --loss while it runs: what `vox-send --adapt FIFO` writes.
-    #[arg(long, value_name = "FIFO")]
-    pub(crate) control: Option<PathBuf>,
+    /// Follow lines like `loss 7` from FIFO, or from who connects to SOCKET, which is made: they stand for --loss while it
+    /// runs. `vox-send --adapt FIFO` writes them.
+    #[arg(long, value_name = "FIFO|unix:SOCKET")]
+    pub(crate) control: Option<ControlSource>,
 
     /// Deep redundancy: every packet describes that much of the past, 0 to 1000 ms, coarsely, for receivers that lose
     /// several packets in a row and decode with --plc deep. Not with --fec, which would get all the bits.

@@ -47,7 +47,7 @@ struct Numbering {
 
 impl<'a> OpusStage<'a> {
     pub(crate) fn new(args: &'a Opus) -> Result<Self, Failure> {
-        let control = args.control.as_deref().map(Control::open).transpose()?;
+        let control = args.control.as_ref().map(Control::open).transpose()?;
         Ok(Self { args, max_age: args.common.max_age, streams: BTreeMap::new(), control, pcm: Vec::new() })
     }
 

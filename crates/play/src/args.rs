@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::{ArgAction, Parser};
+use vox_cli::VoiceArgs;
 use vox_cli::value::{Millis, RateHz};
 use vox_codec::{DecoderOptions, Plc};
 use vox_frame::Channels;
@@ -103,6 +104,9 @@ pub(crate) struct Args {
     /// Exit with 3 when the stream breaks off without an End.
     #[arg(long)]
     pub(crate) strict: bool,
+
+    #[command(flatten)]
+    pub(crate) voice: VoiceArgs,
 }
 
 impl Args {

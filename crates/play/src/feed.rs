@@ -11,6 +11,7 @@ use vox_sys::{Clock, monotonic_ns};
 use crate::ear::Ear;
 use crate::mixer::{Mixer, Tally};
 use crate::pace::{Pace, Step};
+use crate::volume::Volume;
 
 /// What is pushed at a time, in ns: its speed is constant.
 const BLOCK_NS: i64 = 5_000_000;
@@ -37,6 +38,7 @@ pub(crate) struct Feed {
     origin: i64,
     rate: Rate,
     output: Output,
+    volume: Volume,
     pace: Pace,
     varispeed: Varispeed,
     channels: usize,
@@ -56,13 +58,14 @@ pub(crate) struct Feed {
 
 impl Feed {
     /// Feeds a device; the timeline begins now.
-    pub(crate) fn new(output: Output, channels: Channels, clock: Clock, buffer_ns: i64) -> Self {
+    pub(crate) fn new(output: Output, channels: Channels, volume: Volume, clock: Clock, buffer_ns: i64) -> Self {
         let rate = output.rate();
         Self {
             clock,
             origin: monotonic_ns(),
             rate,
             output,
+            volume,
             pace: Pace::new(rate, buffer_ns),
             varispeed: Varispeed::new(channels),
             channels: channels.count(),
@@ -293,6 +296,7 @@ impl Feed {
     fn take(&mut self, timeline: &mut Timeline, frames: i64) {
         self.block.clear();
         timeline.take(timeline.head() + frames, &mut self.block);
+        self.volume.apply(&mut self.block, timeline.rate(), timeline.channels());
     }
 
     /// Pushes what was taken, resampled.

@@ -10,6 +10,7 @@ mod place;
 mod sink;
 mod speaker;
 mod trace;
+mod volume;
 mod wav;
 
 use std::io::Write;

@@ -10,6 +10,7 @@ use vox_dsp::{Late, Timeline};
 use vox_sys::{monotonic_ns, pipe};
 
 use crate::args::{Args, Sink};
+use crate::volume::Volume;
 use crate::wav::{self, Sample, WavFile};
 
 /// How often the header of a file is brought up to date, in ns.
@@ -22,6 +23,7 @@ const STUCK_NS: i64 = 1_000_000_000;
 pub(crate) struct Tape {
     kind: Kind,
     sample: Sample,
+    volume: Volume,
     bytes: Vec<u8>,
     block: Vec<f32>,
 }
@@ -50,7 +52,8 @@ impl Tape {
                 Kind::Created { path: path.clone(), file: Some(file.map_err(|error| unwritable(path, &error))?) }
             }
         };
-        Ok(Self { kind, sample: args.sample(), bytes: Vec::new(), block: Vec::new() })
+        let volume = Volume::new(args.voice.open()?);
+        Ok(Self { kind, sample: args.sample(), volume, bytes: Vec::new(), block: Vec::new() })
     }
 
     /// Writes the timeline up to `frame`.
@@ -63,6 +66,7 @@ impl Tape {
         while timeline.head() < frame {
             self.block.clear();
             timeline.take(frame.min(timeline.head() + BLOCK), &mut self.block);
+            self.volume.apply(&mut self.block, timeline.rate(), timeline.channels());
             self.write(timeline)?;
         }
         Ok(())
@@ -75,7 +79,9 @@ impl Tape {
     pub(crate) fn mix(&mut self, late: Late<'_>) -> Result<u64, Failure> {
         match (&mut self.kind, u64::try_from(late.frame)) {
             (Kind::File { path, wav, .. }, Ok(frame)) => {
-                wav.mix(frame, late.samples).map_err(|error| unwritable(path, &error))?;
+                let gain = self.volume.gain();
+                let samples: Vec<f32> = late.samples.iter().map(|sample| sample * gain).collect();
+                wav.mix(frame, &samples).map_err(|error| unwritable(path, &error))?;
                 Ok(0)
             }
             _ => Ok(late.frames),

@@ -9,6 +9,7 @@ use crate::args::{Args, Sink};
 use crate::feed::Feed;
 use crate::mixer::Mixer;
 use crate::place::Placement;
+use crate::volume::Volume;
 
 /// How often a loudspeaker that paces a file is looked after, in ns.
 const TICK_NS: i64 = 5_000_000;
@@ -42,8 +43,8 @@ pub(crate) fn play(args: &Args) -> Result<(), Failure> {
     if !args.no_realtime {
         let _allowed = go_realtime();
     }
-    let channels = device.channels;
-    let feed = Feed::new(device.output, channels, input.clock(), args.buffer.ns());
+    let (channels, volume) = (device.channels, Volume::new(args.voice.open()?));
+    let feed = Feed::new(device.output, channels, volume, input.clock(), args.buffer.ns());
     let wanted = crate::mixer::Wanted { rate: Some(feed.rate()), channels: Some(channels), decoder: args.decoder() };
     let mut mixer = Mixer::new(wanted, Placement::device(feed.origin()));
     let mut speaker = Speaker { feed, stats, stats_at: monotonic_ns() + STATS_NS };

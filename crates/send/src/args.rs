@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
-use vox_cli::SecretSource;
 use vox_cli::value::{MaxAge, Seconds};
+use vox_cli::{MuteArgs, SecretSource};
 use vox_repair::{ParityShape, Protection};
 use vox_rtp::{ExtensionMap, Framing, HeaderExtension, PayloadFormat, PayloadMap};
 use vox_srtp::Suite;
@@ -165,6 +165,9 @@ pub(crate) struct Args {
     /// An input that breaks off without an End is an error (3), not a warning.
     #[arg(long)]
     pub(crate) strict: bool,
+
+    #[command(flatten)]
+    pub(crate) voice: MuteArgs,
 }
 
 impl Args {

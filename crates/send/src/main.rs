@@ -34,6 +34,7 @@ fn main() -> ExitCode {
 
 fn send(args: &Args) -> Result<(), Failure> {
     let lanes = Arc::new(Lanes::open(args)?);
+    let voice = args.voice.open()?;
     let mut input = Input::stdin()?;
     let clock = Clock::own();
     let control = Control::new(clock.now(), reporting(args));
@@ -45,7 +46,7 @@ fn send(args: &Args) -> Result<(), Failure> {
         let _allowed = go_before_others();
         let notice = Notice::new(args, lanes.first_path(), u64::from(random()))?;
         let clocks = Clocks { stream: input.clock(), own: clock };
-        Stage::new(args, &lanes, clocks, SharedControl::clone(&control), notice).run(&mut input)
+        Stage::new(args, &lanes, clocks, SharedControl::clone(&control), voice, notice).run(&mut input)
     });
     lanes.depart_now();
     if args.duplex && outcome.is_ok() && !stop_requested() {

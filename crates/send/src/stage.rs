@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use vox_cli::{Ended, Failure, Flush, Input, Next, stop_requested, warn};
+use vox_cli::{Ended, Failure, Flush, Input, Next, Voice, stop_requested, warn};
 use vox_frame::{Channels, Codec, Raw, Record, StreamId};
 use vox_sys::monotonic_ns;
 
@@ -39,6 +39,7 @@ pub(crate) struct Stage<'a> {
     lanes: &'a Lanes,
     clocks: Clocks,
     control: SharedControl,
+    voice: Voice,
     streams: BTreeMap<StreamId, Stream>,
     types: PayloadTypes,
     notice: Option<Notice>,
@@ -57,6 +58,7 @@ impl<'a> Stage<'a> {
         lanes: &'a Lanes,
         clocks: Clocks,
         control: SharedControl,
+        voice: Voice,
         notice: Option<Notice>,
     ) -> Self {
         Self {
@@ -64,6 +66,7 @@ impl<'a> Stage<'a> {
             lanes,
             clocks,
             control,
+            voice,
             streams: BTreeMap::new(),
             types: PayloadTypes::default(),
             notice,
@@ -137,7 +140,7 @@ impl<'a> Stage<'a> {
             }
             Record::Audio(audio) => {
                 if let Some(stream) = self.streams.get_mut(&audio.id) {
-                    stream.audio(&audio, self.lanes)?;
+                    stream.audio(&audio, self.voice.is_muted(), self.lanes)?;
                 }
             }
             Record::Gap(gap) => {

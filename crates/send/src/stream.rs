@@ -109,7 +109,8 @@ impl Stream {
         }
     }
 
-    pub(crate) fn audio(&mut self, audio: &Audio<'_>, lanes: &Lanes) -> Result<(), Failure> {
+    /// Sends a record when it is its time; where it is muted, only time passes.
+    pub(crate) fn audio(&mut self, audio: &Audio<'_>, muted: bool, lanes: &Lanes) -> Result<(), Failure> {
         let silent = audio.padding || audio.payload.is_empty();
         if silent && !self.sender.keeps_numbers() {
             return Ok(());
@@ -120,6 +121,9 @@ impl Stream {
         }
         if silent {
             return self.send(audio, 0, 0, lanes);
+        }
+        if muted {
+            return self.mute(audio, lanes);
         }
         let cut = self.sender.cut(audio.payload.len(), self.mtu);
         if cut > self.mtu && !self.told_mtu {
@@ -134,6 +138,17 @@ impl Stream {
             from += cut;
         }
         self.reached = audio.timestamp.plus(u64::from(audio.duration));
+        Ok(())
+    }
+
+    /// Time passes and nothing is heard: of what has its own numbers the numbers alone go out, lest they count as lost.
+    fn mute(&mut self, audio: &Audio<'_>, lanes: &Lanes) -> Result<(), Failure> {
+        self.wait_for(audio.timestamp)?;
+        self.reached = audio.timestamp.plus(u64::from(audio.duration));
+        if self.sender.keeps_numbers() {
+            return self.send(&Audio { payload: &[], extensions: &[], ..*audio }, 0, 0, lanes);
+        }
+        self.sender.handle_loss(0);
         Ok(())
     }
 
