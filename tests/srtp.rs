@@ -140,7 +140,7 @@ fn ffmpeg_hears_what_the_description_with_its_key_says() {
 
 #[test]
 fn ffmpeg_is_heard() {
-    need(&["ffmpeg", "xxd"]);
+    need(&["ffmpeg", "python3"]);
     let scratch = Scratch::new("srtp-from-ffmpeg");
     said(&scratch);
     // Its encoder does not follow the ITU in every sample: what it makes is asked of itself.
@@ -156,7 +156,9 @@ fn ffmpeg_is_heard() {
     scratch
         .run(&format!(
             "ffmpeg -nostdin -v error -re -i said.wav -c:a pcm_mulaw -payload_type 0 -f rtp \
-             -srtp_out_suite AES_CM_128_HMAC_SHA1_80 -srtp_out_params $(xxd -r -p key | base64 -w0) \
+             -srtp_out_suite AES_CM_128_HMAC_SHA1_80 -srtp_out_params \
+             $(python3 -c 'import base64; key = open(\"key\").read(); \
+             print(base64.b64encode(bytes.fromhex(key)).decode())') \
              'srtp://127.0.0.1:{port}?pkt_size=182'"
         ))
         .succeeded();

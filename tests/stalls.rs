@@ -61,7 +61,8 @@ fn current_again(stage: &str, delay: &str) -> f64 {
     receiver.wait(LIMIT).succeeded();
     let heard: Vec<Heard> = heard.into_iter().filter(|heard| span(&heard.entry).is_some()).collect();
     let media = media_time_is_gapless(heard.iter().map(|heard| &heard.entry));
-    assert!((432_000..=432_000 + 2 * FRAME).contains(&media), "9 s were sent, {media} ticks come");
+    // A sender that is held up before it says goodbye leaves some more to conceal.
+    assert!((432_000..=432_000 + 24_000).contains(&media), "9 s were sent, {media} ticks come");
     let lost = lost_ticks(heard.iter().map(|heard| &heard.entry));
     assert_eq!(lost % FRAME, 0, "whole frames are lost");
     let lost = Duration::from_micros(lost * 1_000 / 48);
@@ -164,7 +165,7 @@ fn a_step_of_the_system_clock_by_an_hour_changes_nothing() {
     fs::write(&offset, "+0").expect("a file");
     let mut receiver = scratch
         .shell(&format!(
-            "LD_PRELOAD={library} vox-recv :{port} --idle-timeout 2s | LD_PRELOAD={library} vox-jitter --delay 60"
+            "LD_PRELOAD={library} vox-recv :{port} --idle-timeout 2s | LD_PRELOAD={library} vox-jitter --delay 300"
         ))
         .env("FAKETIME_TIMESTAMP_FILE", &offset.display().to_string())
         .env("FAKETIME_NO_CACHE", "1")

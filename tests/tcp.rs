@@ -59,7 +59,7 @@ fn who_is_connected_to_hears_everything() {
     let scratch = Scratch::new("tcp-listen");
     let (said, port) = (speech(&scratch, "said.wav", SPEECH), free_port());
     let receiver = scratch.spawn(&format!(
-        "vox-recv --idle-timeout 1.5 tcp://127.0.0.1:{port} | vox-jitter --delay 500 | vox-play heard.wav"
+        "vox-recv --idle-timeout 1.5 tcp://127.0.0.1:{port} | vox-jitter --delay 1500 | vox-play heard.wav"
     ));
     await_listener(port);
     scratch
@@ -76,7 +76,7 @@ fn who_connects_hears_everything() {
     let sender = gated(&scratch, "pcmu", &format!("--listen tcp://127.0.0.1:{port}"));
     await_listener(port);
     let receiver = scratch
-        .spawn(&format!("vox-recv --connect tcp://127.0.0.1:{port} | vox-jitter --delay 500 | vox-play heard.wav"));
+        .spawn(&format!("vox-recv --connect tcp://127.0.0.1:{port} | vox-jitter --delay 1500 | vox-play heard.wav"));
     await_clients(port, 1);
     open_gate(&scratch);
     sender.wait(LIMIT).succeeded();
@@ -105,7 +105,7 @@ while len(held) >= 2 and len(held) >= 2 + struct.unpack(\">H\", held[:2])[0]:
 '"
     ));
     let receiver = scratch
-        .spawn(&format!("vox-recv --connect tcp://127.0.0.1:{port} | vox-jitter --delay 500 | vox-play heard.wav"));
+        .spawn(&format!("vox-recv --connect tcp://127.0.0.1:{port} | vox-jitter --delay 1500 | vox-play heard.wav"));
     await_clients(port, 2);
     open_gate(&scratch);
     // Far more than lies in the buffers between, and the audio goes on.
@@ -133,7 +133,7 @@ fn a_listener_that_talks_all_the_time_harms_no_other() {
     await_listener(port);
     let chatty = scratch.spawn(&format!("bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}; cat /dev/zero >&3'"));
     let receiver = scratch
-        .spawn(&format!("vox-recv --connect tcp://127.0.0.1:{port} | vox-jitter --delay 500 | vox-play heard.wav"));
+        .spawn(&format!("vox-recv --connect tcp://127.0.0.1:{port} | vox-jitter --delay 1500 | vox-play heard.wav"));
     await_clients(port, 2);
     open_gate(&scratch);
     sender.wait(LIMIT).succeeded();
@@ -147,7 +147,7 @@ fn hostile_clients_harm_nobody() {
     let scratch = Scratch::new("tcp-hostile");
     let (said, port) = (speech(&scratch, "said.wav", SPEECH), free_port());
     let receiver = scratch.spawn(&format!(
-        "vox-recv --idle-timeout 1.5 --max-sources 24 --stats stats tcp://127.0.0.1:{port} | vox-jitter --delay 500 | vox-play heard.wav"
+        "vox-recv --idle-timeout 1.5 --max-sources 24 --stats stats tcp://127.0.0.1:{port} | vox-jitter --delay 1500 | vox-play heard.wav"
     ));
     await_listener(port);
     let mut clients = Vec::new();
@@ -252,7 +252,7 @@ fn the_tcp_streamer_as_a_server_is_heard_at_each_of_its_rates() {
         await_listener(port);
         scratch
             .run(&format!(
-                "vox-recv --compat tcpstreamer --connect tcp://127.0.0.1:{port} | vox-jitter --delay 500 | vox-play heard.wav"
+                "vox-recv --compat tcpstreamer --connect tcp://127.0.0.1:{port} | vox-jitter --delay 1500 | vox-play heard.wav"
             ))
             .succeeded_silently();
         server.wait(LIMIT).succeeded();
@@ -268,7 +268,7 @@ fn the_tcp_streamer_as_a_client_is_greeted_and_heard() {
     streamed(&scratch, 22_050);
     let port = free_port();
     let receiver = scratch.spawn(&format!(
-        "vox-recv --compat tcpstreamer --rate 22050 --idle-timeout 1.5 tcp://127.0.0.1:{port} | vox-jitter --delay 500 | vox-play heard.wav"
+        "vox-recv --compat tcpstreamer --rate 22050 --idle-timeout 1.5 tcp://127.0.0.1:{port} | vox-jitter --delay 1500 | vox-play heard.wav"
     ));
     await_listener(port);
     scratch.run(&format!("{STREAMER} client say {port} 22050 said.ul")).succeeded();
