@@ -1,13 +1,14 @@
 //! The records of one stream to samples.
 
 use vox_dsp::FitStats;
-use vox_frame::{Audio, Channels, Codec, End, Format, Gap, MediaTime, Rate};
+use vox_frame::{Audio, Channels, Codec, End, Format, Gap, GapReason, MediaTime, Rate};
 
+use crate::comfort::ComfortNoise;
 use crate::conceal::Concealer;
-use crate::dred::Dred;
+use crate::dred::{Dred, may_describe};
 use crate::g711::Law;
-use crate::options::{Concealment, DEEP, DecoderOptions};
-use crate::opus::{Decoder as OpusDecoder, carries_copy, packet_frames};
+use crate::options::{Concealment, DecoderOptions};
+use crate::opus::{DEEP, Decoder as OpusDecoder, carries_copy, packet_frames};
 use crate::repeat::Repeater;
 use crate::slots::Slots;
 use crate::{Error, linear};
@@ -40,8 +41,10 @@ pub struct StreamDecoder {
     /// Frames given out, the held ones too.
     made: u64,
     concealed: u64,
+    silent: u64,
     recovered: u64,
     damaged: u64,
+    comfort: ComfortNoise,
     work: Vec<f32>,
     slots: Slots,
     dred: Option<Dred>,
@@ -87,11 +90,13 @@ impl StreamDecoder {
             first: None,
             made: 0,
             concealed: 0,
+            silent: 0,
             recovered: 0,
             damaged: 0,
+            comfort: ComfortNoise::default(),
             work: Vec::new(),
             slots: Slots::new(rate, channels, options.fit),
-            dred: (options.fec && complexity >= DEEP && format.codec == Codec::Opus).then(Dred::new).transpose()?,
+            dred: None,
             last: Repeater::new(rate, channels),
         })
     }
@@ -106,9 +111,14 @@ impl StreamDecoder {
         self.channels
     }
 
-    /// Frames that were concealed or silent because nothing came for them.
+    /// Frames that nothing came for: concealed, or silent.
     pub const fn concealed(&self) -> u64 {
         self.concealed
+    }
+
+    /// Those of them for which nothing was sent: silence, or comfort noise.
+    pub const fn silent(&self) -> u64 {
+        self.silent
     }
 
     /// Frames of gaps that were recovered from later packets.
@@ -136,12 +146,16 @@ impl StreamDecoder {
         self.damaged
     }
 
-    /// Appends the frames of a record: as many as its media duration says, or its slot where slots are fitted.
+    /// Appends the frames of a record: as many as its media duration says, or its slot where slots are fitted. One
+    /// without audio may tell of the noise in pauses.
     pub fn audio(&mut self, audio: &Audio<'_>, out: &mut Vec<f32>) {
-        self.first.get_or_insert(audio.timestamp);
         if audio.padding {
+            if let Some(noise) = audio.comfort_noise() {
+                self.comfort.describe(noise);
+            }
             return;
         }
+        self.first.get_or_insert(audio.timestamp);
         if audio.times.due.is_some() && !self.options.hold_due {
             // A playout timeline is played as it comes: nothing is held back on it.
             self.hold = 0;
@@ -155,7 +169,7 @@ impl StreamDecoder {
             let good = work.len().min(samples);
             work.truncate(good);
             let missing = frames - good / self.channels.count();
-            self.fill(missing, true, &mut work);
+            self.conceal(missing, &mut work);
         }
         if self.options.plc && self.options.method == Concealment::Repeat {
             self.last.heard(&work);
@@ -178,13 +192,13 @@ impl StreamDecoder {
         let copied = self.copied_frames(gap, frames);
         let redundant = self.redundant_frames(gap, frames - copied);
         if copied + redundant > 0 || slot.is_none() {
-            self.fill(frames - copied - redundant, !gap.reason.is_silence(), &mut work);
+            self.fill(frames - copied - redundant, gap.reason, &mut work);
             self.recover(gap, redundant, copied, &mut work);
             work.resize(frames * self.channels.count(), 0.0);
         } else {
             // What is made up need not be stretched: it can be made as long as its slot.
             let wanted = self.slots.frames(gap.duration, slot).min(most as usize);
-            self.fill(self.nearest(wanted), !gap.reason.is_silence(), &mut work);
+            self.fill(self.nearest(wanted), gap.reason, &mut work);
         }
         self.place(&mut work, gap.duration, slot, out);
         self.work = work;
@@ -215,7 +229,7 @@ impl StreamDecoder {
                 self.recovered += piece as u64;
             } else {
                 out.truncate(start);
-                self.fill(piece, true, out);
+                self.conceal(piece, out);
             }
             left -= piece;
         }
@@ -223,19 +237,30 @@ impl StreamDecoder {
             if self.decode_copy(gap, copied, out) {
                 self.recovered += copied as u64;
             } else {
-                self.fill(copied, true, out);
+                self.conceal(copied, out);
             }
         }
     }
 
     /// How many frames of the gap, before those that are copied, a later packet tells of.
     fn redundant_frames(&mut self, gap: &Gap<'_>, frames: usize) -> usize {
-        let (Some(dred), Some(later)) = (&mut self.dred, gap.later) else { return 0 };
-        if gap.reason.is_silence() || !frames.is_multiple_of(OPUS_STEP) || u64::from(later.ahead) < gap.duration {
+        let (Kind::Opus(decoder), Some(later)) = (&mut self.codec, gap.later.filter(|_| self.options.fec)) else {
+            return 0;
+        };
+        let usable = !gap.reason.is_silence() && may_describe(later.payload);
+        if !usable || !frames.is_multiple_of(OPUS_STEP) || u64::from(later.ahead) < gap.duration {
             return 0;
         }
+        if self.dred.is_none() {
+            self.dred = Dred::new().ok();
+        }
+        let Some(dred) = &mut self.dred else { return 0 };
+        let reach = dred.reach(later.payload, later.ahead);
+        if reach > 0 {
+            decoder.go_deep();
+        }
         // What lies farther back than the redundancy reaches is made up.
-        let beyond = (later.ahead as usize).saturating_sub(dred.reach(later.payload, later.ahead));
+        let beyond = (later.ahead as usize).saturating_sub(reach);
         frames.saturating_sub(beyond.div_ceil(OPUS_STEP) * OPUS_STEP)
     }
 
@@ -296,25 +321,48 @@ impl StreamDecoder {
     }
 
     /// Appends `frames` that nothing came for.
-    fn fill(&mut self, frames: usize, conceal: bool, out: &mut Vec<f32>) {
+    fn fill(&mut self, frames: usize, reason: GapReason, out: &mut Vec<f32>) {
+        match reason {
+            GapReason::Silent => self.pause(frames, out),
+            GapReason::Muted => {
+                self.note_silence(frames);
+                out.resize(out.len() + frames * self.channels.count(), 0.0);
+            }
+            _ => self.conceal(frames, out),
+        }
+    }
+
+    const fn note_silence(&mut self, frames: usize) {
+        self.concealed += frames as u64;
+        self.silent += frames as u64;
+    }
+
+    /// Appends `frames` of a pause: noise, where the sender or the codec tells of it.
+    fn pause(&mut self, frames: usize, out: &mut Vec<f32>) {
+        self.note_silence(frames);
+        let (start, end) = (out.len(), out.len() + frames * self.channels.count());
+        match &mut self.codec {
+            _ if !self.options.plc => {}
+            Kind::Opus(decoder) => in_chunks(frames, |chunk| decoder.pause(chunk, out)),
+            Kind::Linear(_, _, concealer) | Kind::Law(_, concealer) if self.comfort.is_described() => {
+                self.comfort.make(frames, self.channels.count(), out);
+                concealer.heard(&mut out[start..]);
+            }
+            Kind::Linear(..) | Kind::Law(..) => {}
+        }
+        out.resize(end, 0.0);
+    }
+
+    /// Appends `frames` of what might have been where something was lost.
+    fn conceal(&mut self, frames: usize, out: &mut Vec<f32>) {
         self.concealed += frames as u64;
         let end = out.len() + frames * self.channels.count();
         let most = usize::try_from(self.rate.ticks(MAX_CONCEALED_MS as i64 * 1_000_000)).unwrap_or(0);
-        let frames = if conceal && self.options.plc { frames.min(most) } else { 0 };
+        let frames = if self.options.plc { frames.min(most) } else { 0 };
         match (&mut self.codec, self.options.method) {
             (_, Concealment::Repeat) => self.last.repeat(frames, out),
             (Kind::Linear(_, _, concealer) | Kind::Law(_, concealer), _) => concealer.conceal(frames, out),
-            (Kind::Opus(decoder), _) => {
-                // At most 120 ms at a time.
-                let mut left = frames;
-                while left >= OPUS_STEP {
-                    let chunk = left.min(REDUNDANT_PIECE) / OPUS_STEP * OPUS_STEP;
-                    if !decoder.conceal(chunk, out) {
-                        break;
-                    }
-                    left -= chunk;
-                }
-            }
+            (Kind::Opus(decoder), _) => in_chunks(frames, |chunk| decoder.conceal(chunk, out)),
         }
         out.resize(end, 0.0);
     }
@@ -340,5 +388,13 @@ impl StreamDecoder {
         self.held.extend_from_slice(samples);
         let ready = self.held.len().saturating_sub(self.hold * channels);
         out.extend(self.held.drain(..ready));
+    }
+}
+
+/// Makes frames of Opus, as many as there are whole steps of, a piece at a time, until one fails.
+fn in_chunks(frames: usize, mut make: impl FnMut(usize) -> bool) {
+    let mut left = frames / OPUS_STEP * OPUS_STEP;
+    while left > 0 && make(left.min(REDUNDANT_PIECE)) {
+        left -= left.min(REDUNDANT_PIECE);
     }
 }

@@ -29,6 +29,11 @@ pub(crate) struct Dred {
 // SAFETY: both are plain memory that only their owner touches; libopus keeps nothing by thread.
 unsafe impl Send for Dred {}
 
+/// Whether the packet has room for redundancy: it lies in the padding (RFC 6716, section 3.2.5).
+pub(crate) const fn may_describe(packet: &[u8]) -> bool {
+    matches!(packet, [toc, count, ..] if *toc & 3 == 3 && *count & 0x40 != 0)
+}
+
 impl Dred {
     pub(crate) fn new() -> Result<Self, Error> {
         let mut error: c_int = 0;

@@ -21,7 +21,7 @@ pub enum Coded<'a> {
         /// The packet.
         payload: &'a [u8],
     },
-    /// Nothing is to be sent for a frame: it is silence (DTX).
+    /// Nothing is to be sent for a frame: it is silence (DTX), and the packet before it, without content, said so.
     Silence {
         /// Where it begins.
         timestamp: MediaTime,
@@ -49,6 +49,8 @@ pub struct OpusStreamEncoder {
     captured: Option<Stamp>,
     /// Media time that is expected next, in ticks of the input; none before the first audio.
     expected: Option<MediaTime>,
+    /// Whether the last frame was silence.
+    silent: bool,
     mixed: Vec<f32>,
     packet: Vec<u8>,
 }
@@ -83,6 +85,7 @@ impl OpusStreamEncoder {
             position: MediaTime(0),
             captured: None,
             expected: None,
+            silent: false,
             mixed: Vec::new(),
             packet: vec![0; MAX_PACKET],
         })
@@ -241,8 +244,10 @@ impl OpusStreamEncoder {
                 .encode_float(&self.pending[done..done + samples], &mut self.packet)
                 .map_err(|error| Error::Opus(error.to_string()))?;
             let timestamp = self.position;
-            // One or two bytes are DTX: nothing is to be sent (RFC 7587, section 3.1.3).
-            emit(if length <= 2 {
+            // One or two bytes are DTX: nothing need be sent (RFC 7587, section 3.1.3). The first is: who hears it knows
+            // that this is silence, and not a loss.
+            let was_silent = std::mem::replace(&mut self.silent, length <= 2);
+            emit(if was_silent && self.silent {
                 Coded::Silence { timestamp, duration }
             } else {
                 Coded::Packet { timestamp, duration, captured: self.captured, payload: &self.packet[..length] }

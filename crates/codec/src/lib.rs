@@ -5,6 +5,7 @@
 //! survives damaged packets. [`OpusStreamEncoder`] goes
 //! the other way. Samples are `f32`, full scale ±1.0, channels interleaved; 16-bit samples pass through them unchanged.
 
+mod comfort;
 mod conceal;
 mod decoder;
 mod dred;

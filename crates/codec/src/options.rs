@@ -12,8 +12,8 @@ pub struct DecoderOptions {
     pub method: Concealment,
     /// Use what a later packet carries of a lost one: the copy in the one right behind it, and deep redundancy.
     pub fec: bool,
-    /// Complexity of the Opus decoder, 0 to 10: from 5 on concealment by a neural model, which deep redundancy needs
-    /// too, from 6 on speech is enhanced.
+    /// Complexity of the Opus decoder, 0 to 10: from 5 on concealment by a neural model (as soon as a packet brings deep
+    /// redundancy, it is at least that), from 6 on speech is enhanced.
     pub complexity: u8,
     /// Hold frames back for the sake of an exact end also where records are `due` on a playout timeline: for those who
     /// place what comes out by [`StreamDecoder::held`].
@@ -33,9 +33,6 @@ pub enum Concealment {
     /// Opus by a neural model; other codecs as [`Plain`](Self::Plain).
     Deep,
 }
-
-/// The complexity of the Opus decoder from which on a neural model conceals.
-pub(crate) const DEEP: u8 = 5;
 
 impl Default for DecoderOptions {
     fn default() -> Self {

@@ -132,10 +132,14 @@ pub(crate) fn carries_copy(packet: &[u8]) -> bool {
     length > 0 && unsafe { opusic_sys::opus_packet_has_lbrr(packet.as_ptr(), length) } > 0
 }
 
+/// The complexity of the decoder from which on a neural model conceals.
+pub(crate) const DEEP: u8 = 5;
+
 /// A decoder at 48 kHz.
 pub(crate) struct Decoder {
     state: NonNull<opusic_sys::OpusDecoder>,
     channels: usize,
+    complexity: u8,
 }
 
 // SAFETY: the state is plain memory that only its owner touches; libopus keeps nothing by thread.
@@ -151,15 +155,30 @@ impl Decoder {
         // SAFETY: the arguments are a rate and a number of channels that libopus takes, and `error` outlives the call.
         let state = unsafe { opusic_sys::opus_decoder_create(48_000, count as c_int, &raw mut error) };
         let state = NonNull::new(state).ok_or_else(|| Error::Opus(format!("no decoder (error {error})")))?;
+        let mut decoder = Self { state, channels: count, complexity: 0 };
+        decoder.set_complexity(complexity);
+        Ok(decoder)
+    }
+
+    /// See [`DecoderOptions::complexity`](crate::DecoderOptions::complexity).
+    fn set_complexity(&mut self, complexity: u8) {
+        if self.complexity == complexity {
+            return;
+        }
+        self.complexity = complexity;
         // SAFETY: the state is live, and this request takes one int.
         unsafe {
             opusic_sys::opus_decoder_ctl(
-                state.as_ptr(),
+                self.state.as_ptr(),
                 opusic_sys::OPUS_SET_COMPLEXITY_REQUEST,
                 c_int::from(complexity),
             );
         }
-        Ok(Self { state, channels: count })
+    }
+
+    /// Conceals by a neural model from now on, which deep redundancy needs.
+    pub(crate) fn go_deep(&mut self) {
+        self.set_complexity(self.complexity.max(DEEP));
     }
 
     pub(crate) const fn channels(&self) -> usize {
@@ -183,6 +202,15 @@ impl Decoder {
     /// Appends `frames` of concealment.
     pub(crate) fn conceal(&mut self, frames: usize, out: &mut Vec<f32>) -> bool {
         self.decode(None, frames, false, out)
+    }
+
+    /// Appends `frames` of the noise that a pause is filled with: no model has anything to add to it.
+    pub(crate) fn pause(&mut self, frames: usize, out: &mut Vec<f32>) -> bool {
+        let complexity = self.complexity;
+        self.set_complexity(complexity.min(DEEP - 1));
+        let made = self.decode(None, frames, false, out);
+        self.set_complexity(complexity);
+        made
     }
 
     fn decode(&mut self, packet: Option<&[u8]>, frames: usize, fec: bool, out: &mut Vec<f32>) -> bool {

@@ -41,8 +41,10 @@ struct Before {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Tally {
-    /// Frames of gaps that were made up.
+    /// Frames of gaps that were made up, pauses included.
     pub(crate) concealed_samples: u64,
+    /// Those of them for which nothing was sent: comfort noise, or silence.
+    pub(crate) silent_concealed_samples: u64,
     /// Frames of gaps that came out of later packets.
     pub(crate) recovered_samples: u64,
     /// Frames repeated, so that records fill longer slots.
@@ -57,6 +59,7 @@ impl Tally {
     /// Adds what another stream's decoder did.
     pub(crate) const fn add(&mut self, other: &Self) {
         self.concealed_samples += other.concealed_samples;
+        self.silent_concealed_samples += other.silent_concealed_samples;
         self.recovered_samples += other.recovered_samples;
         self.inserted_samples_for_deceleration += other.inserted_samples_for_deceleration;
         self.removed_samples_for_acceleration += other.removed_samples_for_acceleration;
@@ -99,6 +102,7 @@ impl Lane {
         let mut tally = self.before.tally;
         tally.add(&Tally {
             concealed_samples: self.decoder.concealed(),
+            silent_concealed_samples: self.decoder.silent(),
             recovered_samples: self.decoder.recovered(),
             inserted_samples_for_deceleration: fitted.inserted,
             removed_samples_for_acceleration: fitted.removed,
@@ -113,6 +117,8 @@ impl Lane {
     /// When stdout cannot be written.
     pub(crate) fn audio(&mut self, audio: &Audio<'_>, output: &mut Output) -> Result<(), Failure> {
         if audio.padding {
+            // What it says of the noise in pauses.
+            self.decoder.audio(audio, &mut self.samples);
             return Ok(());
         }
         self.meet(audio.timestamp, output)?;

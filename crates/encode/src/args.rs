@@ -95,7 +95,7 @@ pub(crate) struct Opus {
     pub(crate) control: Option<ControlSource>,
 
     /// Deep redundancy: every packet describes that much of the past, 0 to 1000 ms, coarsely, for receivers that lose
-    /// several packets in a row and decode with --plc deep. Not with --fec, which would get all the bits.
+    /// several packets in a row. Not with --fec, which would get all the bits.
     #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1000), conflicts_with = "fec")]
     dred: u16,
 

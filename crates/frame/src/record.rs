@@ -85,6 +85,21 @@ pub struct Audio<'a> {
     pub payload: &'a [u8],
 }
 
+/// The RTP payload type of comfort noise (RFC 3551, table 4).
+const COMFORT_NOISE: u8 = 13;
+
+impl<'a> Audio<'a> {
+    /// What a record without audio says of the noise of the silence that begins with it (RFC 3389, section 3: the level
+    /// in -dBov, then reflection coefficients); none where it says nothing of it.
+    pub fn comfort_noise(&self) -> Option<&'a [u8]> {
+        let extensions = self.padding.then_some(self.extensions).unwrap_or_default();
+        Extensions::new(extensions).find_map(|extension| match extension {
+            Extension::RtpPayload { payload_type: COMFORT_NOISE, payload } if !payload.is_empty() => Some(payload),
+            _ => None,
+        })
+    }
+}
+
 /// Why audio is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GapReason {

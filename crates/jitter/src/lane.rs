@@ -6,7 +6,7 @@ use vox_cli::{Failure, Output};
 use vox_frame::{Audio, End, Format, Gap, LaterPacket, MAX_PAYLOAD, MediaTime, Raw, Record, Stamp, StreamId, Times};
 use vox_playout::{
     Adaptive, Config, Insert, Meta, Missing, Output as Released, Played, Playout, Rule, Stats, carries_copy,
-    falls_silent, is_quiet,
+    deep_reach, falls_silent, is_quiet,
 };
 
 use crate::trace::Row;
@@ -94,7 +94,12 @@ impl Lane {
             recovered: audio.recovered,
             padding: audio.padding,
             redundant: carries_copy(&self.format.codec, audio.payload),
-            silent: falls_silent(&self.format.codec, audio.payload),
+            reach: deep_reach(&self.format.codec, audio.payload),
+            silent: if audio.padding {
+                audio.comfort_noise().is_some()
+            } else {
+                falls_silent(&self.format.codec, audio.payload)
+            },
             quiet: is_quiet(&self.format.codec, audio.payload),
             arrived,
             bytes: audio.payload.len(),

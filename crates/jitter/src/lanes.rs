@@ -94,7 +94,7 @@ impl Lanes {
         }
         match raw.parse()? {
             Record::Format(id, format) => self.handle_format(id, format, output),
-            Record::Audio(audio) if self.is_open(audio.id) => self.handle_audio(&audio, output),
+            Record::Audio(audio) if self.is_open(audio.id) => self.handle_audio(raw, &audio, output),
             Record::Gap(gap) if self.is_open(gap.id) => self.handle_gap(&gap, output),
             Record::End(end) if self.is_open(end.id) => {
                 let now = self.now();
@@ -202,7 +202,7 @@ impl Lanes {
         Ok(())
     }
 
-    fn handle_audio(&mut self, audio: &Audio<'_>, output: &mut Output) -> Result<(), Failure> {
+    fn handle_audio(&mut self, raw: Raw<'_>, audio: &Audio<'_>, output: &mut Output) -> Result<(), Failure> {
         let end = audio.timestamp.plus(u64::from(audio.duration));
         let arrived = self.arrival(audio.id, &audio.times, audio.timestamp, end)?;
         self.advance(arrived, output)?;
@@ -212,7 +212,11 @@ impl Lanes {
             self.push(audio.id, lane, output)?;
             self.open(audio.id, |lane| lane.handle_audio(now, arrived, audio));
         }
-        Ok(())
+        match self.lanes.get_mut(&audio.id).and_then(VecDeque::back_mut) {
+            // The decoder hears from it how loud silence is.
+            Some(lane) if audio.comfort_noise().is_some() => lane.handle_other(raw, output),
+            _ => Ok(()),
+        }
     }
 
     fn handle_gap(&mut self, gap: &Gap<'_>, output: &mut Output) -> Result<(), Failure> {

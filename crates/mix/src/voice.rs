@@ -142,6 +142,8 @@ impl Voice {
 
     pub(crate) fn audio(&mut self, audio: &Audio<'_>, place: Place) {
         if audio.padding {
+            // What it says of the noise in pauses.
+            self.decoder.audio(audio, &mut self.pcm);
             return;
         }
         let ticks = u64::from(audio.duration);

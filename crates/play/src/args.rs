@@ -69,12 +69,12 @@ pub(crate) struct Args {
     pub(crate) channels: Option<Channels>,
 
     /// What stands in for what is missing. off, zero: silence; repeat: the last packet, fading; plain: what the codec
-    /// has, or the last periods of the sound; deep: Opus by a neural model, which also reads deep redundancy (DRED) of a
-    /// later packet. The costlier ones sound better.
+    /// has, or the last periods of the sound; deep: Opus by a neural model. The costlier ones sound
+    /// better.
     #[arg(long, value_name = "off|zero|repeat|plain|deep", default_value_t = Plc::Plain)]
     pub(crate) plc: Plc,
 
-    /// Use what a later packet carries of a lost one: its coarse copy (Opus in-band FEC); with --plc deep also DRED.
+    /// Use what a later packet carries of a lost one: its coarse copy (Opus in-band FEC), and deep redundancy (DRED).
     #[arg(long, value_name = "on|off", default_value = "on", value_parser = parse_switch, action = ArgAction::Set)]
     pub(crate) fec: bool,
 

@@ -40,8 +40,10 @@ pub(crate) struct Tally {
     pub(crate) streams: u64,
     /// Samples that the streams' records stand for, gaps included.
     pub(crate) total_samples_received: u64,
-    /// Samples of them that were missing and made up.
+    /// Samples of them that were missing and made up, pauses included.
     pub(crate) concealed_samples: u64,
+    /// Those of them for which nothing was sent.
+    pub(crate) silent_concealed_samples: u64,
     /// Gaps.
     pub(crate) concealment_events: u64,
     /// Samples that came too late to be played.
@@ -131,6 +133,10 @@ impl Mixer {
 
     fn audio(&mut self, audio: &Audio<'_>, now: Stamp, late: &mut impl FnMut(Late<'_>)) {
         if audio.padding {
+            if let Some(voice) = self.voices.get_mut(&audio.id) {
+                // What it says of the noise in pauses.
+                voice.decoder.audio(audio, &mut self.pcm);
+            }
             return;
         }
         self.arrange(audio.id, audio.timestamp, u64::from(audio.duration), &audio.times, now, late);
@@ -162,8 +168,10 @@ impl Mixer {
         }
         let samples = rate.convert(wanted, timeline.rate());
         self.tally.total_samples_received += samples;
-        if !gap.reason.is_silence() {
-            self.tally.concealed_samples += samples;
+        self.tally.concealed_samples += samples;
+        if gap.reason.is_silence() {
+            self.tally.silent_concealed_samples += samples;
+        } else {
             self.tally.concealment_events += 1;
         }
     }

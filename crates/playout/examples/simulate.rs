@@ -91,6 +91,7 @@ fn read(bytes: &[u8], tick: f64) -> Vec<Packet> {
             recovered: false,
             padding: false,
             redundant: carries_copy(&Codec::Opus, payload),
+            reach: 0,
             silent: falls_silent(&Codec::Opus, payload),
             quiet: is_quiet(&Codec::Opus, payload),
             arrived: Stamp::from_ns((arrived * 1e6) as i64),

@@ -30,7 +30,7 @@ const ALARM_NS: i64 = 30_000_000;
 /// Playing slows down only for what is left of the buffer then, in ns.
 const LAST_NS: i64 = 75_000_000;
 
-/// Packets for which a lost one may still come, or be repaired.
+/// Packets for which a lost one may still come, or be repaired: what is described farther back is not waited for.
 const PENDING: u64 = 16;
 
 /// Follows the arrivals of one stream.
@@ -148,7 +148,7 @@ impl Follower {
     }
 
     /// What the packet needed goes into the history, and what a lost one before it did: a lost one needs as long as the
-    /// copy in the packet behind it, where that carries one.
+    /// copy in the packet behind it, where that carries one, or the first packet that describes it.
     fn note_need(&mut self, meta: &Meta, over: i64) {
         let sequence = meta.sequence.0;
         let highest = self.highest.unwrap_or(sequence);
@@ -166,6 +166,15 @@ impl Follower {
             && copy.is_none()
         {
             *copy = Some(over.saturating_add(self.rate.ns(u64::from(meta.duration))));
+        }
+        if meta.reach > 0 {
+            for (lost, copy) in self.pending.range_mut(..sequence).rev() {
+                let back = u64::from(meta.duration).saturating_mul(sequence - lost);
+                if back > u64::from(meta.reach) {
+                    break;
+                }
+                copy.get_or_insert(over.saturating_add(self.rate.ns(back)));
+            }
         }
         self.needs.add(over);
         while let Some(oldest) = self.pending.first_entry() {

@@ -97,6 +97,11 @@ impl<P> PacketBuffer<P> {
         self.entries.first_key_value().map(|(_, entry)| entry)
     }
 
+    /// The entries in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry<P>> {
+        self.entries.values()
+    }
+
     /// Takes the line that holds from the first entry on.
     pub(crate) fn take_jump(&mut self) -> Option<Timeline> {
         self.entries.first_entry()?.get_mut().jump.take()

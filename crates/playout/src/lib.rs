@@ -21,6 +21,7 @@ mod arrival;
 mod buffer;
 mod config;
 mod decision;
+mod deep;
 mod drift;
 mod floor;
 mod needs;
@@ -32,6 +33,7 @@ mod stats;
 mod timeline;
 
 pub use config::{Adaptive, Config, Rule, Start};
+pub use deep::deep_reach;
 pub use playout::Playout;
 pub use record::{Insert, Later, Meta, Missing, Output, Played};
 pub use redundancy::{carries_copy, falls_silent, is_quiet};

@@ -23,6 +23,9 @@ const RESTART_PACKETS: u32 = 3;
 /// is longer than any call survives.
 const TAIL_NS: i64 = 60_000_000_000;
 
+/// How many packets are asked what they tell of a lost one.
+const LOOK_AHEAD: usize = 16;
+
 /// The jitter buffer of one stream. See the crate documentation for the contract of its run loop.
 #[derive(Debug)]
 pub struct Playout<P> {
@@ -61,8 +64,8 @@ pub struct Playout<P> {
     adjusting: bool,
     /// For how long it has not been right, in ns.
     wrong_ns: i64,
-    /// Whether the sender said that it falls silent.
-    silent: bool,
+    /// Where the sender said that it falls silent.
+    silent_from: Option<MediaTime>,
     /// When a lost packet was last concealed shorter than it was.
     spared_at: Option<Stamp>,
     /// Jumps of the timestamps that are held and were not reached yet.
@@ -105,7 +108,7 @@ impl<P> Playout<P> {
             inserted: 0,
             adjusting: false,
             wrong_ns: 0,
-            silent: false,
+            silent_from: None,
             spared_at: None,
             jumps_held: 0,
             next_slot: 0,
@@ -173,6 +176,9 @@ impl<P> Playout<P> {
         }
         if meta.padding {
             self.stats.packets_padding += 1;
+            if meta.silent && meta.timestamp >= self.furthest {
+                self.silent_from = Some(meta.timestamp);
+            }
             return Insert::Padding;
         }
         if self.position.is_some_and(|position| meta.timestamp < position.media) {
@@ -554,7 +560,7 @@ impl<P> Playout<P> {
         let repaired = conceals && slot > 0 && self.is_repaired(position.media, duration);
         let begins = std::mem::replace(&mut self.after_audio, repaired);
         self.stats.note_gap(self.rate, duration, slot, reason, repaired, begins);
-        let later = if conceals && slot > 0 { self.later(position.media) } else { None };
+        let later = if conceals && slot > 0 { self.later(position.media, duration) } else { None };
         Output::Gap(Missing {
             sequence,
             timestamp: position.media,
@@ -567,20 +573,32 @@ impl<P> Playout<P> {
         })
     }
 
-    /// The next packet, as seen from a gap that begins at `from`.
-    fn later(&self, from: MediaTime) -> Option<Later<'_, P>> {
-        let entry = self.buffer.first()?;
-        match &entry.body {
-            Body::Packet(_, payload) => Some(Later { ahead: entry.timestamp.since(from), payload }),
-            Body::Gap { .. } | Body::Refused { .. } => None,
-        }
+    /// A later packet, as seen from a gap: the first that tells of it, else the next.
+    fn later(&self, from: MediaTime, duration: u64) -> Option<Later<'_, P>> {
+        let (timestamp, _, payload) = self.telling(from, duration).or_else(|| self.packets_ahead().next())?;
+        Some(Later { ahead: timestamp.since(from), payload })
     }
 
-    /// Whether the next packet carries a copy of just what is missing.
+    /// Whether a packet that is there tells of what is missing.
     fn is_repaired(&self, from: MediaTime, duration: u64) -> bool {
-        let follows = |entry: &&Entry<P>| entry.timestamp.since(from) == duration;
-        let entry = self.buffer.first().filter(follows);
-        entry.is_some_and(|entry| matches!(entry.body, Body::Packet(meta, _) if meta.redundant))
+        self.telling(from, duration).is_some()
+    }
+
+    /// The first of the next packets that carries a copy of just what is missing, or describes it.
+    fn telling(&self, from: MediaTime, duration: u64) -> Option<(MediaTime, &Meta, &P)> {
+        self.packets_ahead().find(|(timestamp, meta, _)| {
+            let ahead = timestamp.since(from);
+            meta.redundant && ahead == duration || u64::from(meta.reach) >= ahead
+        })
+    }
+
+    /// The next packets, up to where timestamps jump or something is known to be missing.
+    fn packets_ahead(&self) -> impl Iterator<Item = (MediaTime, &Meta, &P)> {
+        let follows = |(place, entry): &(usize, &Entry<P>)| *place == 0 || entry.jump.is_none();
+        self.buffer.iter().take(LOOK_AHEAD).enumerate().take_while(follows).map_while(|(_, entry)| match &entry.body {
+            Body::Packet(meta, payload) => Some((entry.timestamp, meta, payload)),
+            Body::Gap { .. } | Body::Refused { .. } => None,
+        })
     }
 
     /// Steps both timelines over `ticks`; gives the nanoseconds between.

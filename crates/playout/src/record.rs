@@ -19,7 +19,10 @@ pub struct Meta {
     pub padding: bool,
     /// Carries a copy of the packet before it (in-band error correction): a loss of that one can be repaired.
     pub redundant: bool,
-    /// The last packet before a silence in which nothing is sent (DTX).
+    /// How many ticks before its beginning it describes the past coarsely (deep redundancy): what is lost there can be
+    /// repaired too.
+    pub reach: u32,
+    /// The last packet before a silence in which nothing is sent (DTX); padding may say so too (comfort noise).
     pub silent: bool,
     /// Nobody speaks in it: a change of its length is hardly heard. False where that is not known.
     pub quiet: bool,
@@ -85,7 +88,7 @@ pub struct Missing<'a, P> {
     pub due: Stamp,
     /// How long it must fill from there, in nanoseconds.
     pub slot: u64,
-    /// The next packet, where it is already there.
+    /// A later packet that is already there: of the next ones the first that tells of the gap, else the next.
     pub later: Option<Later<'a, P>>,
 }
 

@@ -124,6 +124,7 @@ proptest! {
                         recovered,
                         padding,
                         redundant: n % 3 == 0,
+                        reach: 0,
                         silent: n % 41 == 0,
                         quiet: n % 2 == 0,
                         arrived: now.plus(-(delay_us % 50_000) * 1_000),
@@ -166,6 +167,7 @@ proptest! {
             let meta = Meta {
                 sequence: SequenceNumber(n), timestamp, duration, marker: false, recovered: false, padding: false,
                 redundant: false, silent: false, quiet: false, arrived, bytes: 1,
+                reach: 0,
             };
             playout.handle_packet(arrived, meta, ());
             if let Output::Audio(played) = playout.poll(arrived) {

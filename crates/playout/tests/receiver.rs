@@ -53,6 +53,7 @@ impl Receiver {
             recovered: false,
             padding: false,
             redundant: false,
+            reach: 0,
             silent: false,
             quiet: false,
             arrived: Stamp::from_ns((ms * 1e6) as i64),

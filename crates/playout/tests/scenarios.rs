@@ -42,6 +42,7 @@ impl Bench {
             recovered: false,
             padding: false,
             redundant: false,
+            reach: 0,
             silent: false,
             quiet: false,
             arrived: Stamp::from_ns(ms * MS),

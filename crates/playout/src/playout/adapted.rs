@@ -15,6 +15,9 @@ const PIECE_NS: i64 = 10_000_000;
 /// After so much inserted time there is nothing to conceal with any more, in ns: the buffer waits.
 const CONCEAL_NS: i64 = 200_000_000;
 
+/// So much silence is released that nothing follows, in ns: then the buffer waits.
+const SILENCE_NS: i64 = 60_000_000_000;
+
 /// A delay from which on a lost packet may be concealed shorter than it was, in ns.
 const LONG_NS: i64 = 50_000_000;
 
@@ -67,14 +70,20 @@ impl<P> Playout<P> {
         match self.buffer.first() {
             Some(first) => Some(first.arrived().map_or(position.due, |arrived| position.due.max(arrived))),
             None if self.ended.is_some() => self.ended.is_some_and(|end| position.media < end).then_some(position.due),
-            None => (!self.silent && self.inserted < CONCEAL_NS).then_some(position.due),
+            None => {
+                let most = if self.silent_from.is_some() { SILENCE_NS } else { CONCEAL_NS };
+                (self.inserted < most).then_some(position.due)
+            }
         }
     }
 
     pub(super) fn release_adapted(&mut self, now: Stamp) -> Output<'_, P> {
         let Some(first) = self.buffer.first() else {
             return match self.position {
-                Some(position) if self.ended.is_none() => self.insert(position, PIECE_NS, GapReason::Late),
+                Some(position) if self.ended.is_none() => match self.silent_from {
+                    Some(_) => self.insert(position, self.silence_ns(), GapReason::Silent),
+                    None => self.insert(position, PIECE_NS, GapReason::Late),
+                },
                 Some(position) => {
                     let tail = self.ended.map_or(0, |end| end.since(position.media));
                     self.next_slot = self.span_ns(position.media, tail);
@@ -104,6 +113,12 @@ impl<P> Playout<P> {
         }
         let Some(entry) = self.buffer.pop() else { return Output::Idle };
         self.release_adapted_entry(position, entry, desired)
+    }
+
+    /// How much silence is released at a time: no more than the delay, so that it never reaches beyond the time at which
+    /// what comes next should be played.
+    fn silence_ns(&self) -> i64 {
+        self.follower.aim_ns().clamp(PIECE_NS, 2 * PIECE_NS)
     }
 
     /// When a stream that begins with the record at `timestamp` begins.
@@ -210,8 +225,7 @@ impl<P> Playout<P> {
     /// "Adaptive playout scheduling and loss concealment", 2003).
     fn spared(&mut self, position: Position, late: i64, nominal: i64) -> i64 {
         let stretch = self.adaptive().is_some_and(|rule| rule.stretch);
-        let copies =
-            self.buffer.first().is_some_and(|next| matches!(next.body, Body::Packet(meta, _) if meta.redundant));
+        let copies = self.packets_ahead().next().is_some_and(|(_, next, _)| next.redundant || next.reach > 0);
         let rested = copies || self.spared_at.is_none_or(|at| position.due.since(at) > REST_NS);
         let long = self.follower.target_ns() >= LONG_NS;
         let left = if stretch && rested && long { self.follower.spare_ns().saturating_add(late) } else { late };
@@ -294,8 +308,12 @@ impl<P> Playout<P> {
         self.inserted = 0;
         self.concealing = false;
         self.after_audio = true;
-        self.silent = meta.silent;
         let slot = self.advance(position, ticks);
+        if meta.silent {
+            self.silent_from = self.reached();
+        } else if self.silent_from.is_some_and(|from| from <= meta.timestamp) {
+            self.silent_from = None;
+        }
         let target = self.follower.aim_ns().unsigned_abs();
         self.stats.note_audio(self.rate, ticks, slot, position.due.since(meta.arrived), target);
         Output::Audio(Played { meta, payload, due: position.due, slot })

@@ -70,6 +70,7 @@ impl Call {
                     recovered: false,
                     padding: false,
                     redundant: self.copies,
+                    reach: 0,
                     silent: false,
                     quiet: false,
                     arrived: at,
