@@ -27,8 +27,11 @@ const AHEAD_NS: i64 = 20_000_000;
 /// From this lateness on a packet may be held up by something, in ns, where that is less than half of the delay.
 const ALARM_NS: i64 = 30_000_000;
 
+/// A packet that is later than the one before it by more than this begins an event of its own, in ns.
+const EVENT_NS: i64 = 15_000_000;
+
 /// Playing slows down only for what is left of the buffer then, in ns.
-const LAST_NS: i64 = 75_000_000;
+const LAST_NS: i64 = 55_000_000;
 
 /// Packets for which a lost one may still come, or be repaired: what is described farther back is not waited for.
 const PENDING: u64 = 16;
@@ -52,6 +55,8 @@ pub(crate) struct Follower {
     usual_ns: i64,
     /// The duration of a packet, in ns.
     packet_ns: i64,
+    /// How late the last packet was, in ns.
+    last_over: i64,
     /// The end of the furthest packet, in ns of media time.
     furthest: Option<i64>,
 }
@@ -73,6 +78,7 @@ impl Follower {
             most_ns: 0,
             usual_ns: 0,
             packet_ns: 0,
+            last_over: 0,
             furthest: None,
         }
     }
@@ -177,6 +183,10 @@ impl Follower {
             }
         }
         self.needs.add(over);
+        if over > self.last_over.saturating_add(EVENT_NS) {
+            self.needs.add_event(over);
+        }
+        self.last_over = over;
         while let Some(oldest) = self.pending.first_entry() {
             if oldest.key().saturating_add(PENDING) > highest {
                 break;
@@ -231,8 +241,8 @@ mod tests {
     #[test]
     fn a_long_delay_bridges_more_than_its_own_length() {
         assert_eq!(bridged(30 * MS, 5 * MS, 50, 20 * MS), 30 * MS);
-        assert_eq!(bridged(90 * MS, 25 * MS, 50, 20 * MS), 110 * MS);
-        assert_eq!(bridged(200 * MS, 25 * MS, 50, 20 * MS), 227_500_000);
+        assert_eq!(bridged(90 * MS, 25 * MS, 50, 20 * MS), 107_500_000);
+        assert_eq!(bridged(200 * MS, 25 * MS, 50, 20 * MS), 217_500_000);
         assert_eq!(bridged(90 * MS, 25 * MS, 0, 20 * MS), 90 * MS);
     }
 }

@@ -26,7 +26,7 @@ const GLIDE_PPM: i64 = 300;
 const STRETCH_PERCENT: i64 = 25;
 
 /// How much longer it may be while what is behind it is held up, in percent: the alternative is concealment.
-pub(crate) const HELD_UP_PERCENT: i64 = 50;
+pub(crate) const HELD_UP_PERCENT: i64 = 75;
 
 /// How much shorter a record may be played, in percent.
 const COMPRESS_PERCENT: i64 = 20;
@@ -34,8 +34,12 @@ const COMPRESS_PERCENT: i64 = 20;
 /// An error up to this is corrected at half speed, in ns.
 const GENTLE_NS: i64 = 20_000_000;
 
-/// Behind concealment, a delay above the target by this is cut at once, in ns: the thread is lost anyway.
-const CUT_NS: i64 = 100_000_000;
+/// Behind concealment, a delay above the target by this is cut at once, in ns: the thread is lost anyway, and what is
+/// played faster afterwards is heard for longer.
+const CUT_NS: i64 = 15_000_000;
+
+/// A delay above the target by this is not made longer because packets are held up, in ns.
+const LONG_NS: i64 = 100_000_000;
 
 /// Beyond this a delay is cut wherever it is, in ns: nobody talks to the past.
 const HOPELESS_NS: i64 = 1_000_000_000;
@@ -112,7 +116,7 @@ pub(crate) fn decide(status: &Status) -> Decision {
     if !status.stretch {
         return Decision::Play { slot_ns: span_ns, adjusting: false };
     }
-    if status.held_up && error_ns < CUT_NS {
+    if status.held_up && error_ns < LONG_NS {
         return Decision::Play { slot_ns: span_ns + span_ns * HELD_UP_PERCENT / 100, adjusting: true };
     }
     let (change, adjusting) = fit(status);
@@ -184,7 +188,7 @@ mod tests {
 
     #[test]
     fn what_holds_packets_up_slows_playing_down_before_it_runs_dry() {
-        assert_eq!(slot(Status { held_up: true, ..CALM }), 30 * MS);
+        assert_eq!(slot(Status { held_up: true, ..CALM }), 35 * MS);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! How much delay packets would have needed, and what delay that makes worth while.
 
+use core::ops::Range;
+
 /// Width of a bin of the histogram, in ns.
 const BIN_NS: i64 = 500_000;
 
@@ -26,11 +28,16 @@ const LEAST_SHIFT: usize = 10;
 /// The share of packets that may come later than what counts as usual.
 const UNUSUAL: f64 = 0.03;
 
+/// What the beginning of a gap is worth, in packets: it is heard more than its length.
+const EVENT: f64 = 2.0;
+
 /// A decaying histogram of how long after the level packets could first be played: on their own arrival, or on that
 /// of the copy in a later one.
 #[derive(Debug)]
 pub(crate) struct Needs {
     bins: Vec<f64>,
+    /// What the packets needed behind which others were held up, in the same bins.
+    events: Vec<f64>,
     total: f64,
     /// What the next packet weighs: grows, so that the past shrinks.
     weight: f64,
@@ -49,7 +56,7 @@ pub(crate) struct Advice {
 
 impl Default for Needs {
     fn default() -> Self {
-        Self { bins: vec![0.0; BINS], total: 0.0, weight: 1.0, used: 0 }
+        Self { bins: vec![0.0; BINS], events: vec![0.0; BINS], total: 0.0, weight: 1.0, used: 0 }
     }
 }
 
@@ -63,10 +70,18 @@ impl Needs {
         self.total += self.weight;
         self.weight *= 1.0 + 1.0 / MEMORY;
         if self.weight > RESCALE {
-            self.bins.iter_mut().for_each(|bin| *bin /= RESCALE);
+            self.bins.iter_mut().chain(&mut self.events).for_each(|bin| *bin /= RESCALE);
             self.total /= RESCALE;
             self.weight /= RESCALE;
             self.used = self.bins.iter().rposition(|bin| *bin > 0.0).map_or(0, |last| last + 1);
+        }
+    }
+
+    /// Notes that the packet that was taken in last, and needed so many ns, begins what holds others up.
+    pub(crate) fn add_event(&mut self, need_ns: i64) {
+        let index = usize::try_from(need_ns.max(0) / BIN_NS).unwrap_or(usize::MAX);
+        if let Some(bin) = self.events.get_mut(index) {
+            *bin += self.weight * EVENT;
         }
     }
 
@@ -76,10 +91,12 @@ impl Needs {
         if by < LEAST_SHIFT {
             return;
         }
-        self.bins.rotate_left(by);
-        let below: f64 = self.bins.drain(BINS - by..).sum();
-        self.bins.resize(BINS, 0.0);
-        self.bins[0] += below;
+        for bins in [&mut self.bins, &mut self.events] {
+            bins.rotate_left(by);
+            let below: f64 = bins.drain(BINS - by..).sum();
+            bins.resize(BINS, 0.0);
+            bins[0] += below;
+        }
         self.used = (self.used - by).max(1);
     }
 
@@ -89,12 +106,13 @@ impl Needs {
     pub(crate) fn advice(&self, price_ns: i64, bridged: impl Fn(i64, i64) -> i64) -> Advice {
         let usual = self.usual_ns();
         let whole = self.total.max(LEAST * self.weight);
-        let mut late = self.bins.iter().take(self.used).sum::<f64>();
+        let weigh = |bins: Range<usize>| self.bins[bins.clone()].iter().chain(&self.events[bins]).sum::<f64>();
+        let mut late = weigh(0..self.used);
         let (mut best, mut in_time) = ((f64::MAX, BIN_NS), 0);
         for bin in 0..self.used {
             let delay = (bin as i64 + 1) * BIN_NS;
             let reach = usize::try_from(bridged(delay, usual) / BIN_NS).unwrap_or(0).clamp(in_time, self.used);
-            late -= self.bins[in_time..reach].iter().sum::<f64>();
+            late -= weigh(in_time..reach);
             in_time = reach;
             let felt = delay as f64 * (1.0 + delay as f64 / KNEE_NS / 2.0);
             let cost = felt + price_ns as f64 * (late.max(0.0) / whole);
@@ -141,6 +159,22 @@ mod tests {
         let advice = needs.advice(PRICE, |delay, _| delay);
         assert_eq!(advice.target_ns, 80 * MS + BIN_NS);
         assert!(advice.usual_ns < 2 * MS, "{advice:?}");
+    }
+
+    #[test]
+    fn what_comes_together_is_worth_less_than_as_many_events() {
+        let apart = |events: bool| {
+            let mut needs = Needs::default();
+            for n in 0..3_000 {
+                let late = n % 80 == 0;
+                needs.add(if late { 150 * MS } else { MS });
+                if late && events {
+                    needs.add_event(150 * MS);
+                }
+            }
+            needs.advice(PRICE, |delay, _| delay).target_ns
+        };
+        assert!(apart(false) < 2 * MS && apart(true) > 150 * MS, "{} {}", apart(false), apart(true));
     }
 
     #[test]
