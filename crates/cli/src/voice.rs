@@ -50,6 +50,14 @@ impl MuteArgs {
     pub fn open(&self) -> Result<Voice, Failure> {
         Voice::open(self, None)
     }
+
+    /// As [`open`](Self::open), for a stage that can make it louder and softer too.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_with_gain(&self, gain: Decibels) -> Result<Voice, Failure> {
+        Voice::open(self, Some(gain))
+    }
 }
 
 impl VoiceArgs {
@@ -58,7 +66,7 @@ impl VoiceArgs {
     /// # Errors
     /// As there.
     pub fn open(&self) -> Result<Voice, Failure> {
-        Voice::open(&self.mute, Some(self.gain))
+        self.mute.open_with_gain(self.gain)
     }
 }
 
@@ -147,7 +155,7 @@ impl State {
     }
 
     fn set_gain(&self, text: &str) -> Result<(), String> {
-        let gain = self.gain.as_ref().ok_or("what is coded is made no louder: set it before the encoder")?;
+        let gain = self.gain.as_ref().ok_or("what is coded is made no louder: put `vox-gain` before the encoder")?;
         gain.store(text.parse::<Decibels>()?.0.to_bits(), Ordering::Relaxed);
         Ok(())
     }

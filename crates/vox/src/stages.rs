@@ -17,6 +17,7 @@ pub(crate) const STAGES: &[(&str, &str)] = &[
     ("score", "says what became of a recording: delay, drift, what is missing, noise"),
     ("inspect", "shows what passes through and changes nothing"),
     ("meter", "shows levels, loudness, losses and delays of what passes through"),
+    ("gain", "makes PCM louder, softer or even; fades, limits, mutes"),
     ("mix", "mixes streams to one, aligned by time, all or all but one"),
     ("tee", "copies a stream into files, FIFOs and commands that cannot stall it"),
     ("replay", "plays a kept stream again, paced by its stamps"),
