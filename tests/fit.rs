@@ -220,53 +220,74 @@ fn decoded(scratch: &Scratch, options: &str) -> (u64, u64) {
     (value("concealedSamples"), value("recoveredSamples"))
 }
 
-fn lossy(scratch: &Scratch, encode: &str, loss: &str) {
+/// What is left of what was said, and what is said about the rest.
+fn lossy(scratch: &Scratch, encode: &str, network: &str, jitter: &str) {
     scratch
         .run(&format!(
-            "vox-capture said.wav | vox-encode {encode} | vox-impair --loss {loss} --seed 5 | \
-             vox-jitter --virtual --delay 120 >lossy.vox"
+            "vox-capture said.wav | vox-encode {encode} | vox-impair {network} --seed 5 | \
+             vox-jitter --virtual {jitter} >lossy.vox"
         ))
         .succeeded();
+}
+
+/// Where packets are missing: media time and duration.
+fn lost(scratch: &Scratch) -> Vec<(u64, u64)> {
+    let missing = |entry| match entry {
+        Entry::Gap { timestamp, duration, .. } => Some((timestamp, duration)),
+        _ => None,
+    };
+    read_vox(&scratch.path("lossy.vox")).into_iter().filter_map(missing).filter(|(_, length)| *length > 0).collect()
 }
 
 #[test]
 fn copies_bring_back_most_of_single_lost_packets() {
     let scratch = Scratch::new("fit-fec");
     let said = speech(&scratch, "said.wav", Speech::mono(48_000, 1_440_000));
-    lossy(&scratch, "opus --fec --loss 10", "10%");
-    let gaps: Vec<_> = read_vox(&scratch.path("lossy.vox"))
-        .into_iter()
-        .filter_map(
-            |entry| if let Entry::Gap { timestamp, duration, .. } = entry { Some((timestamp, duration)) } else { None },
-        )
-        .collect();
-    let ends = |at: u64| gaps.iter().any(|&(timestamp, duration)| timestamp + duration == at);
-    let begins = |at: u64| gaps.iter().any(|&(timestamp, _)| timestamp == at);
+    // With the delay that the jitter buffer chooses by itself.
+    lossy(&scratch, "opus --fec --loss 10", "--loss 10%", "");
+    let gaps = lost(&scratch);
+    let begins = |at: u64| gaps.iter().any(|&(begin, _)| begin == at);
     // Pauses have no copy, and need none.
     let spoken = |at: u64| {
         let frame = said.samples.iter().skip(at as usize).take(960);
         frame.map(|&sample| i64::from(sample).pow(2)).sum::<i64>() > 960 * 200 * 200
     };
-    let single =
-        gaps.iter().filter(|&&(at, length)| length == 960 && !ends(at) && !begins(at + length) && spoken(at)).count();
-    // Of every burst the last packet has a copy.
-    let last = gaps.iter().filter(|&&(at, length)| !begins(at + length) && spoken(at + length - 960)).count();
+    // Of every burst the packet before the one that came.
+    let followed = gaps.iter().filter(|&&(at, length)| !begins(at + length) && spoken(at + length - 960)).count();
     let (_, recovered) = decoded(&scratch, "");
     let recovered = recovered as usize / 960;
-    assert!(single > 50 && recovered >= last * 85 / 100, "{recovered} of {last}, {single} alone");
+    assert!(followed > 50 && recovered * 100 >= followed * 85, "{recovered} of {followed}");
     assert_eq!(decoded(&scratch, "--fec off").1, 0);
 }
 
 #[test]
 fn deep_redundancy_brings_back_bursts() {
     let scratch = Scratch::new("fit-dred");
-    speech(&scratch, "said.wav", Speech::mono(48_000, 480_000));
-    lossy(&scratch, "opus --bitrate 32k --dred 200 --loss 20", "ge:0.08,0.33");
-    let (concealed, recovered) = decoded(&scratch, "--plc deep");
-    assert!(recovered > concealed, "{recovered} frames came back, {concealed} did not");
-    let whole = concealed + recovered;
-    assert_eq!(decoded(&scratch, "--plc plain"), (whole, 0));
-    assert_eq!(decoded(&scratch, "--plc deep --fec off"), (whole, 0));
+    speech(&scratch, "said.wav", Speech::mono(48_000, 960_000));
+    let encode = "opus --bitrate 32k --dred 200 --loss 20";
+    lossy(&scratch, encode, "--loss ge:0.08,0.33", "--delay 300");
+    let (concealed, most) = decoded(&scratch, "");
+    let whole = concealed + most;
+    assert!(most > concealed, "{most} frames came back, {concealed} did not");
+    assert_eq!(decoded(&scratch, "--fec off"), (whole, 0));
+    // The jitter buffer waits for it by itself, once it has met a few bursts.
+    lossy(&scratch, encode, "--loss ge:0.08,0.33", "");
+    let (_, recovered) = decoded(&scratch, "");
+    assert!(recovered * 100 >= most * 85, "{recovered} of {most} that could come back did");
+}
+
+#[test]
+fn redundancy_costs_no_delay_where_nothing_is_lost() {
+    let scratch = Scratch::new("fit-lossless");
+    speech(&scratch, "said.wav", Speech::mono(48_000, 960_000));
+    let delays = ["", "--fec --loss 10", "--dred 500 --loss 20"].map(|redundancy| {
+        lossy(&scratch, &format!("opus --bitrate 40k {redundancy}"), "lan", "--stats delay.json");
+        let text = fs::read_to_string(scratch.path("delay.json")).expect("the statistics are there");
+        let summary: serde_json::Value = serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");
+        assert_eq!(summary["packetsLost"], 0);
+        summary["delayMs"].as_f64().expect("a delay")
+    });
+    assert!(delays.iter().all(|delay| (delay - delays[0]).abs() < 0.5), "{delays:?} ms");
 }
 
 #[test]
@@ -274,7 +295,7 @@ fn every_rung_of_the_ladder_is_as_long_as_the_gap() {
     let scratch = Scratch::new("fit-ladder");
     let said = speech(&scratch, "said.wav", Speech::mono(48_000, 240_000));
     for codec in ["opus", "pcmu", "pcma", "l16"] {
-        lossy(&scratch, codec, "10%");
+        lossy(&scratch, codec, "--loss 10%", "--delay 120");
         let mut sounds = Vec::new();
         for plc in ["zero", "repeat", "plain", "deep"] {
             scratch.run(&format!("vox-play --plc {plc} {plc}.wav <lossy.vox")).succeeded();

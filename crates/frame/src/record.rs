@@ -92,7 +92,7 @@ impl<'a> Audio<'a> {
     /// What a record without audio says of the noise of the silence that begins with it (RFC 3389, section 3: the level
     /// in -dBov, then reflection coefficients); none where it says nothing of it.
     pub fn comfort_noise(&self) -> Option<&'a [u8]> {
-        let extensions = self.padding.then_some(self.extensions).unwrap_or_default();
+        let extensions = if self.padding { self.extensions } else { &[] };
         Extensions::new(extensions).find_map(|extension| match extension {
             Extension::RtpPayload { payload_type: COMFORT_NOISE, payload } if !payload.is_empty() => Some(payload),
             _ => None,
