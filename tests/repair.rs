@@ -116,21 +116,25 @@ fn everything_together_and_encrypted_is_repaired() {
     assert!(locate(&said.through(ulaw).samples, &heard.samples).is_some(), "{}", summary(&scratch));
 }
 
-#[test]
-fn what_is_missing_is_asked_for_and_sent_again() {
-    let scratch = Scratch::new("nack");
+/// Sends to ourselves over a network that loses one in ten both ways; what is missing is asked for. Options of both
+/// sides may name the files `key` and `call.sdp`.
+fn asked_for(name: &str, send: &str, recv: &str) -> Value {
+    let scratch = Scratch::new(name);
+    fs::write(scratch.path("key"), "30".repeat(30)).expect("a key");
     speech(&scratch, "said.wav", Speech::mono(8_000, 40_000));
     let (port, to) = (free_port(), free_port());
     let relay = scratch.spawn(&format!("vox-impair --udp :{port}=127.0.0.1:{to} --loss 10% --delay 10 --seed 5"));
     await_udp(port);
+    let send = format!("vox-encode pcmu | vox-send {send} --rtcp-mux --rtcp-interval 0.4 127.0.0.1:{port}");
+    if recv.contains("call.sdp") {
+        scratch.run(&format!("vox-capture said.wav --duration 0.02 | {send} --sdp call.sdp")).succeeded();
+        scratch.run(&format!("sed -i 's/m=audio {port}/m=audio {to}/' call.sdp")).succeeded();
+    }
+    let from = if recv.contains("call.sdp") { String::new() } else { format!(":{to}") };
     let receiver =
-        scratch.spawn(&format!("vox-recv --rtcp-mux --nack 400 --idle-timeout 1.5 --stats stats :{to} >heard.vox"));
+        scratch.spawn(&format!("vox-recv --rtcp-mux {recv} {from} --idle-timeout 1.5 --stats stats >heard.vox"));
     await_udp(to);
-    scratch
-        .run(&format!(
-            "vox-capture said.wav | vox-encode pcmu | vox-send --resend --rtcp-mux --rtcp-interval 0.4 127.0.0.1:{port}"
-        ))
-        .succeeded();
+    scratch.run(&format!("vox-capture said.wav | {send}")).succeeded();
     receiver.wait(LIMIT).succeeded();
     relay.interrupt();
     let told = summary(&scratch);
@@ -139,7 +143,88 @@ fn what_is_missing_is_asked_for_and_sent_again() {
     assert!(missing >= 10, "the relay loses: {told}");
     // The first of them are lost before the sender's first report has shown the way to ask.
     assert!(count("packetsRecovered") * 10 >= missing * 6, "{told}");
-    assert_eq!(count("packetsRecovered"), count("packetsRetransmitted"), "{told}");
+    assert_eq!((count("streams"), count("packetsUnknown")), (1, 0), "{told}");
+    told
+}
+
+#[test]
+fn what_is_missing_is_asked_for_and_sent_again_as_it_was() {
+    let told = asked_for("nack", "--resend", "--nack 400");
+    assert_eq!(told["packetsRecovered"], told["packetsRetransmitted"], "{told}");
+}
+
+#[test]
+fn what_is_missing_is_sent_again_in_a_stream_of_its_own() {
+    let told = asked_for("nack-rtx", "--rtx", "--nack 400");
+    assert_eq!(told["packetsRecovered"], told["packetsRetransmitted"], "{told}");
+}
+
+#[test]
+fn a_description_that_wants_to_be_asked_is_and_both_streams_are_encrypted() {
+    let told = asked_for("nack-sdp", "--rtx --srtp key", "--sdp call.sdp");
+    assert_eq!(told["packetsRecovered"], told["packetsRetransmitted"], "{told}");
+    assert_eq!((&told["srtpForged"], &told["srtpReplayed"]), (&0.into(), &0.into()), "{told}");
+}
+
+/// A receiver report of SSRC 1 on `ssrc` that echoes a sender report, and a request for packet `number` of it.
+fn request(ssrc: u32, echo: [u8; 4], number: u16) -> Vec<u8> {
+    let mut packet = vec![0x81, 201, 0, 7, 0, 0, 0, 1];
+    packet.extend_from_slice(&ssrc.to_be_bytes());
+    packet.extend_from_slice(&[0; 12]);
+    packet.extend_from_slice(&echo);
+    packet.extend_from_slice(&[0, 0, 0, 1, 0x81, 205, 0, 3, 0, 0, 0, 1]);
+    packet.extend_from_slice(&ssrc.to_be_bytes());
+    packet.extend_from_slice(&[number.to_be_bytes(), [0; 2]].concat());
+    packet
+}
+
+#[test]
+fn retransmissions_are_as_rfc_4588_has_them_and_only_for_who_has_heard_a_report() {
+    let scratch = Scratch::new("rtx-wire");
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    socket.set_read_timeout(Some(LIMIT)).expect("a time-out");
+    let to = socket.local_addr().expect("an address");
+    let sender = scratch.spawn(&format!(
+        "vox-capture tone:440 --rate 8000 | vox-encode pcmu | vox-send --rtx --rtcp-mux --rtcp-interval 0.4 \
+         --sdp call.sdp --stats sent {to}"
+    ));
+    let (mut buffer, mut seen, mut echo) = ([0; 2048], Vec::<Vec<u8>>::new(), None);
+    let mut asked = false;
+    let again = loop {
+        let (length, from) = socket.recv_from(&mut buffer).expect("a packet");
+        let packet = &buffer[..length];
+        match packet[1] & 0x7f {
+            0 => seen.push(packet.to_vec()),
+            62 => break packet.to_vec(),
+            // A sender report: the middle of its time.
+            72 => echo = packet.get(10..14).and_then(|middle| middle.try_into().ok()),
+            other => panic!("payload type {other}"),
+        }
+        let Some(last) = seen.last() else { continue };
+        let ssrc = u32::from_be_bytes(last[8..12].try_into().expect("four bytes"));
+        let number = u16::from_be_bytes([last[2], last[3]]);
+        if let (Some(echo), false) = (echo, asked) {
+            asked = true;
+            socket.send_to(&request(ssrc, echo, number), from).expect("sent");
+        } else if echo.is_none() {
+            // A forger has not heard a report: nothing is sent again for it.
+            socket.send_to(&request(ssrc, [9; 4], number), from).expect("sent");
+        }
+    };
+    sender.interrupt();
+    sender.wait(LIMIT);
+    let original = seen.iter().find(|packet| packet[2..4] == again[12..14]).expect("its number is in the payload");
+    assert_ne!(again[8..12], original[8..12], "another SSRC");
+    assert_eq!((&again[4..8], &again[14..]), (&original[4..8], &original[12..]), "its timestamp and its payload");
+    let told = fs::read_to_string(scratch.path("call.sdp")).expect("a description");
+    for line in ["RTP/AVPF 0 62", "a=rtpmap:62 rtx/8000", "a=fmtp:62 apt=0;rtx-time=500", "a=rtcp-fb:* nack"] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().expect("four bytes"));
+    let group = format!("a=ssrc-group:FID {} {}\r\n", number(&original[8..12]), number(&again[8..12]));
+    assert!(told.contains(&group), "{group}: {told}");
+    let sent = fs::read_to_string(scratch.path("sent")).expect("statistics");
+    assert!(sent.contains("\"retransmittedPacketsSent\":1"), "{sent}");
 }
 
 /// Sends what GStreamer makes through a relay, to ourselves.

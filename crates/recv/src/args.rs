@@ -42,7 +42,8 @@ pub(crate) struct Args {
     pub(crate) sdp: Option<PathBuf>,
 
     /// What a payload type means, such as `97=opus/48000/2` or `0=opus/8000`; may be given several times.
-    /// Known without: 0 PCMU, 8 PCMA, 10 and 11 L16, 96 Opus, 63 red (RFC 2198), 127 ulpfec (RFC 5109).
+    /// Known without: 0 PCMU, 8 PCMA, 10 and 11 L16, 96 Opus, 63 red (RFC 2198), 127 ulpfec (RFC 5109),
+    /// 62 rtx (RFC 4588).
     #[arg(long, value_name = "PT=FORMAT", value_parser = parse_map)]
     map: Vec<(u8, PayloadFormat)>,
 
@@ -60,7 +61,8 @@ pub(crate) struct Args {
     pub(crate) srtp_suite: Suite,
 
     /// Ask for packets that are missing (RFC 4585), where they can come again within that time: the delay that the jitter
-    /// buffer behind this stage has. `vox-send --resend` answers.
+    /// buffer behind this stage has. `vox-send --resend` and `--rtx` answer. A session description that wants to be asked
+    /// (`a=rtcp-fb:* nack`) is, with 200 ms.
     #[arg(long, value_name = "TIME", conflicts_with = "no_rtcp")]
     pub(crate) nack: Option<Millis>,
 

@@ -42,9 +42,8 @@ fn receive(args: &Args) -> Result<(), Failure> {
     let ports = Ports::open(&session, args)?;
     let answers = !ports.has_everybody();
     let reporting = reporting(args, answers);
-    let ssrc = reporting.ssrc;
     let session = Session::new(clock.now(), hearing(session, args), reporting);
-    let mut stage = Stage { args, ssrc, session, ports, undo, output, clock, stats, told: BTreeSet::new() };
+    let mut stage = Stage { args, session, ports, undo, output, clock, stats, told: BTreeSet::new() };
     let outcome = stage.run();
     stage.summarise();
     outcome

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use vox_cli::{Failure, Output, StatsFile, Wake, stop_requested, wait_any, warn};
 use vox_frame::{EndReason, Record};
-use vox_repair::{Origin, write_request};
+use vox_repair::{Origin, append_request};
 use vox_rtp::{Outgoing, Protocol, Session};
 use vox_sys::{Clock, go_before_others, monotonic_ns};
 
@@ -18,8 +18,6 @@ const BURST: usize = 64;
 
 pub(crate) struct Stage<'a> {
     pub(crate) args: &'a Args,
-    /// Our own, for what we say.
-    pub(crate) ssrc: u32,
     pub(crate) session: Session,
     pub(crate) ports: Ports,
     pub(crate) undo: Undo,
@@ -112,14 +110,15 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Asks for packets that are missing, by the way that a source's own reports have shown.
+    /// Asks for packets that are missing, by the way that the source's own reports have shown, with an echo of them: so
+    /// it knows that it is no forger who asks.
     fn ask(&mut self) {
-        let requests = self.undo.poll_requests(self.clock.now(), self.session.control.round_trip_ns());
-        for (from, ssrc, numbers) in requests {
-            let route = self.session.receiver.routes().into_iter().find(|route| route.to.ip() == from.ip());
-            let Some(route) = route else { continue };
-            let mut packet = Vec::new();
-            write_request(self.ssrc, ssrc, &numbers, &mut packet);
+        let now = self.clock.now();
+        let requests = self.undo.poll_requests(now, self.session.control.round_trip_ns());
+        for (_, ssrc, numbers) in requests {
+            let Some((route, block)) = self.session.receiver.echo(now, 0, ssrc) else { continue };
+            let (by, mut packet) = self.session.control.early(now, block);
+            append_request(by, ssrc, &numbers, &mut packet);
             if self.session.receiver.may_answer(route, packet.len()) {
                 self.send(vec![Outgoing { to: Some(route), packet }]);
             }

@@ -1,39 +1,33 @@
-//! What was done to packets for their journey, undone: encryption, redundant audio, parity.
+//! What was done to packets for their journey, undone: encryption, redundant audio, parity, losses.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde_json::json;
 use vox_cli::{Failure, warn};
 use vox_frame::{Codec, Stamp};
-use vox_repair::{Origin, RequestConfig, Requester, Restorer};
-use vox_rtp::{Description, Header, Packet};
+use vox_repair::{MendConfig, Mender, Origin, RequestConfig};
+use vox_rtp::Description;
 use vox_srtp::{CryptoLine, MasterKey, Protector, Unprotector, read_key};
 
 use crate::args::Args;
 
-/// The payload types of redundant audio and parity packets where nothing else is said: those of `vox-send`.
+/// The payload types of redundant audio, parity packets and retransmissions where nothing else is said: those of
+/// `vox-send`.
 const RED: u8 = 63;
 const PARITY: u8 = 127;
+const AGAIN: u8 = 62;
 
 /// How long a packet may be late before it is asked for, in ns.
 const PATIENCE_NS: i64 = 5_000_000;
 
-/// How long a source that says nothing is remembered when there are too many, in ns.
-const FORGET_NS: i64 = 10_000_000_000;
+/// How long a packet is of use where the session wants to be asked and nobody said it, in ns: the default delay of most
+/// jitter buffers.
+const USEFUL_NS: i64 = 200_000_000;
 
 pub(crate) struct Undo {
     secure: Option<Secure>,
-    restorer: Restorer<SocketAddr>,
-    asking: Option<Asking>,
+    mender: Mender<SocketAddr>,
     opened: Vec<u8>,
-}
-
-/// Asks for what is missing, by source.
-struct Asking {
-    config: RequestConfig,
-    max_sources: usize,
-    sources: BTreeMap<(SocketAddr, u32), (Requester, Stamp)>,
 }
 
 struct Secure {
@@ -44,40 +38,14 @@ struct Secure {
 }
 
 impl Undo {
-    /// As the arguments and the description of the session say. Payload types of repair leave the map: what they carry
-    /// comes out as what it was.
+    /// As the arguments and the description of the session say.
     pub(crate) fn new(session: &mut Description, args: &Args) -> Result<Self, Failure> {
-        let mut restorer = Restorer::new(args.max_sources);
-        let named = |name: &str| -> Vec<u8> {
-            let is_named = |codec: &Codec| matches!(codec, Codec::Other(other) if other == name);
-            session.map.iter().filter(|(_, format)| is_named(&format.codec)).map(|(number, _)| number).collect()
-        };
-        let (red, parity) = (named("red"), named("ulpfec"));
-        for &number in &red {
-            session.map.remove(number);
-            restorer.expect_red(number);
-        }
-        for &number in &parity {
-            session.map.remove(number);
-            restorer.expect_parity(number);
-        }
-        if red.is_empty() && session.map.get(RED).is_none() {
-            restorer.expect_red(RED);
-        }
-        if parity.is_empty() && session.map.get(PARITY).is_none() {
-            restorer.expect_parity(PARITY);
-        }
         let secure = key(session, args)?.map(|key| Secure {
             protector: Protector::new(&key),
             unprotector: Unprotector::new(key, args.max_sources),
             told: false,
         });
-        let asking = args.nack.map(|useful| Asking {
-            config: RequestConfig { patience_ns: PATIENCE_NS, useful_ns: useful.ns() },
-            max_sources: args.max_sources,
-            sources: BTreeMap::new(),
-        });
-        Ok(Self { secure, restorer, asking, opened: Vec::new() })
+        Ok(Self { secure, mender: Mender::new(mending(session, args)), opened: Vec::new() })
     }
 
     /// Takes a packet of media; `out` is called with the packets that it makes.
@@ -98,14 +66,10 @@ impl Undo {
                 &self.opened
             }
         };
-        let asked = match (&mut self.asking, Packet::parse(packet)) {
-            (Some(asking), Ok(packet)) => asking.take(now, from, packet.header),
-            _ => false,
-        };
         let mut outcome = Ok(());
-        self.restorer.handle_packet(from, packet, |bytes, origin| {
+        self.mender.handle_packet(now, from, packet, |bytes, origin| {
             if outcome.is_ok() {
-                outcome = out(bytes, if asked { Origin::Recovered } else { origin });
+                outcome = out(bytes, origin);
             }
         });
         outcome
@@ -127,38 +91,24 @@ impl Undo {
 
     /// When [`poll_requests`](Self::poll_requests) has something to ask for.
     pub(crate) fn next_deadline(&self) -> Option<Stamp> {
-        self.asking.as_ref()?.sources.values().filter_map(|(requester, _)| requester.next_deadline()).min()
+        self.mender.next_deadline()
     }
 
     /// The packets to ask for now: of whom, which source, which numbers.
     pub(crate) fn poll_requests(&mut self, now: Stamp, round_trip_ns: Option<i64>) -> Vec<(SocketAddr, u32, Vec<u16>)> {
-        let Some(asking) = &mut self.asking else { return Vec::new() };
-        let mut requests = Vec::new();
-        for (&(from, ssrc), (requester, _)) in &mut asking.sources {
-            if let Some(round_trip) = round_trip_ns {
-                requester.set_round_trip(round_trip);
-            }
-            let numbers = requester.poll(now);
-            if !numbers.is_empty() {
-                requests.push((from, ssrc, numbers));
-            }
-        }
-        requests
+        self.mender.poll_requests(now, round_trip_ns)
     }
 
     pub(crate) fn add_to(&self, summary: &mut serde_json::Value) {
-        let repaired = self.restorer.stats();
-        summary["packetsRecoveredByRed"] = json!(repaired.recovered_red);
-        summary["packetsRecoveredByFec"] = json!(repaired.recovered_parity);
-        summary["fecPacketsReceived"] = json!(repaired.parity_packets);
-        summary["repairMalformed"] = json!(repaired.malformed);
-        if let Some(asking) = &self.asking {
-            let (asked, repaired) = asking.sources.values().fold((0, 0), |(asked, repaired), (requester, _)| {
-                let (more_asked, more_repaired) = requester.stats();
-                (asked + more_asked, repaired + more_repaired)
-            });
-            summary["packetsAskedFor"] = json!(asked);
-            summary["packetsRetransmitted"] = json!(repaired);
+        let mended = self.mender.stats();
+        summary["packetsRecoveredByRed"] = json!(mended.restored.recovered_red);
+        summary["packetsRecoveredByFec"] = json!(mended.restored.recovered_parity);
+        summary["fecPacketsReceived"] = json!(mended.restored.parity_packets);
+        summary["repairMalformed"] = json!(mended.restored.malformed);
+        if self.mender.asks() {
+            summary["packetsAskedFor"] = json!(mended.asked);
+            summary["packetsRetransmitted"] = json!(mended.retransmitted);
+            summary["packetsUnasked"] = json!(mended.unasked);
         }
         if let Some(secure) = &self.secure {
             let stats = secure.unprotector.stats();
@@ -171,21 +121,35 @@ impl Undo {
     }
 }
 
-impl Asking {
-    /// A packet has come; says whether it was asked for.
-    fn take(&mut self, now: Stamp, from: SocketAddr, header: Header) -> bool {
-        let key = (from, header.ssrc);
-        if !self.sources.contains_key(&key) && self.sources.len() >= self.max_sources {
-            // Those who have fallen silent make room; where there are none, strangers are asked for nothing.
-            self.sources.retain(|_, (_, heard)| now.since(*heard) < FORGET_NS);
-            if self.sources.len() >= self.max_sources {
-                return false;
-            }
+/// As the arguments and the description of the session say. Payload types of repair leave the map: what they carry comes
+/// out as what it was.
+fn mending(session: &mut Description, args: &Args) -> MendConfig {
+    let named = |session: &Description, name: &str| -> Vec<u8> {
+        let is_named = |codec: &Codec| matches!(codec, Codec::Other(other) if other == name);
+        session.map.iter().filter(|(_, format)| is_named(&format.codec)).map(|(number, _)| number).collect()
+    };
+    let mut take = |name: &str, usual: u8| {
+        let mut numbers = named(session, name);
+        for number in &numbers {
+            session.map.remove(*number);
         }
-        let config = self.config;
-        let (requester, heard) = self.sources.entry(key).or_insert_with(|| (Requester::new(config), now));
-        *heard = now;
-        requester.handle_packet(now, header.sequence)
+        if numbers.is_empty() && session.map.get(usual).is_none() {
+            numbers.push(usual);
+        }
+        numbers
+    };
+    let (red, parity, again) = (take("red", RED), take("ulpfec", PARITY), take("rtx", AGAIN));
+    let told = session.retransmission.as_ref();
+    let carried = |number: u8| told.and_then(|told| told.types.get(&number).copied().flatten());
+    let keeps = told.map(|told| told.keep_ms.map_or(USEFUL_NS, |ms| USEFUL_NS.min(i64::from(ms) * 1_000_000)));
+    // Who is described as to be asked is asked.
+    let useful = args.nack.map(|useful| useful.ns()).or(keeps).filter(|_| !args.no_rtcp);
+    MendConfig {
+        max_sources: args.max_sources,
+        red,
+        parity,
+        retransmissions: again.into_iter().map(|number| (number, carried(number))).collect(),
+        request: useful.map(|useful_ns| RequestConfig { patience_ns: PATIENCE_NS, useful_ns }),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Loss repair for RTP audio, as pure state: redundant audio (RFC 2198), parity packets (RFC 5109), retransmission
 //! (RFC 4585, RFC 4588).
 
+mod mend;
 mod parity;
 mod protect;
 mod red;
@@ -8,9 +9,10 @@ mod request;
 mod resend;
 mod restore;
 
+pub use mend::{MendConfig, MendStats, Mender};
 pub use parity::{MAX_SPAN, Parity, ReceivedParity};
 pub use protect::{Guard, ParityShape, Protection};
 pub use red::{MAX_BLOCKS, MAX_GENERATIONS, RedBlock, RedBlocks, RedEncoder, RedError, read_red};
-pub use request::{RequestConfig, Requester, read_nack, read_requests, write_nack, write_request};
-pub use resend::{ResendConfig, Resender, read_resent};
+pub use request::{Arrival, RequestConfig, Requester, append_request, read_nack, read_requests, write_nack};
+pub use resend::{OwnStream, ResendConfig, Resender, read_resent};
 pub use restore::{Origin, RestoreStats, Restorer};

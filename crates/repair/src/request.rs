@@ -10,9 +10,7 @@ const MAX_MISSING: usize = 128;
 /// How often a packet is asked for, at most.
 const MAX_TIMES: u8 = 3;
 
-/// Packet types of a receiver report and of transport layer feedback, and the latter's format for a generic NACK (RFC
-/// 3550, section 6.4.2; RFC 4585, sections 6.1 and 6.2.1).
-const RECEIVER_REPORT: u8 = 201;
+/// Packet type of transport layer feedback, and its format for a generic NACK (RFC 4585, sections 6.1 and 6.2.1).
 const TRANSPORT_FEEDBACK: u8 = 205;
 const GENERIC_NACK: u8 = 1;
 
@@ -45,6 +43,19 @@ struct Missing {
     since: Stamp,
     next: Stamp,
     times: u8,
+    /// It is there by now. Asked for more than once, it may come more than once.
+    repaired: bool,
+}
+
+/// What a packet is to a [`Requester`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// Nobody asked for it.
+    Unasked,
+    /// It was asked for: its time of arrival is no measure of anything.
+    Asked,
+    /// It was asked for, and has come already or was repaired by other means.
+    TooLate,
 }
 
 impl Requester {
@@ -66,32 +77,57 @@ impl Requester {
         self.round_trip_ns = ns.clamp(1_000_000, 10_000_000_000);
     }
 
-    /// A packet of that number came; says whether it was asked for: then its time of arrival is no measure of anything.
-    pub fn handle_packet(&mut self, now: Stamp, sequence: u16) -> bool {
+    /// A packet of that number came.
+    pub fn handle_packet(&mut self, now: Stamp, sequence: u16) -> Arrival {
         let number = self.numbers.extend(sequence).0;
-        if let Some(missing) = self.missing.remove(&number) {
-            self.repaired += u64::from(missing.times > 0);
-            return missing.times > 0;
+        if let Some(missing) = self.missing.get_mut(&number) {
+            if missing.times == 0 {
+                self.missing.remove(&number);
+                return Arrival::Unasked;
+            }
+            if core::mem::replace(&mut missing.repaired, true) {
+                return Arrival::TooLate;
+            }
+            self.repaired += 1;
+            return Arrival::Asked;
         }
         let Some(highest) = self.highest.replace(self.highest.map_or(number, |highest| highest.max(number))) else {
-            return false;
+            return Arrival::Unasked;
         };
         let gap = number.saturating_sub(highest + 1);
         if gap as usize > MAX_MISSING {
             self.missing.clear();
-            return false;
+            return Arrival::Unasked;
         }
-        let first = Missing { since: now, next: now.plus(self.config.patience_ns), times: 0 };
+        let first = Missing { since: now, next: now.plus(self.config.patience_ns), times: 0, repaired: false };
         self.missing.extend((highest + 1..number).map(|number| (number, first)));
         while self.missing.len() > MAX_MISSING {
             self.missing.pop_first();
         }
-        false
+        Arrival::Unasked
+    }
+
+    /// The packet of that number was repaired by other means: nobody needs to send it again.
+    pub fn handle_repaired(&mut self, sequence: u16) {
+        let Some((&number, missing)) = self.missing.iter_mut().find(|(number, _)| **number as u16 == sequence) else {
+            return;
+        };
+        missing.repaired = true;
+        if missing.times == 0 {
+            self.missing.remove(&number);
+        }
+    }
+
+    /// Whether the packet of that number was asked for and has not come.
+    pub fn has_asked_for(&self, sequence: u16) -> bool {
+        self.missing
+            .iter()
+            .any(|(number, missing)| *number as u16 == sequence && missing.times > 0 && !missing.repaired)
     }
 
     /// When [`poll`](Self::poll) has something to ask for.
     pub fn next_deadline(&self) -> Option<Stamp> {
-        self.missing.values().map(|missing| missing.next).min()
+        self.missing.values().filter(|missing| !missing.repaired).map(|missing| missing.next).min()
     }
 
     /// The numbers to ask for now, in order; each is asked for again after one and a half round trips. One that could
@@ -100,6 +136,10 @@ impl Requester {
         let (round_trip, useful) = (self.round_trip_ns, self.config.useful_ns);
         let mut numbers = Vec::new();
         self.missing.retain(|number, missing| {
+            if missing.repaired {
+                // What was asked for may still come.
+                return now.since(missing.since) < useful;
+            }
             if now < missing.next {
                 return true;
             }
@@ -122,20 +162,16 @@ impl Requester {
     }
 }
 
-/// Writes a compound RTCP packet of `by` that asks the source `of` for these numbers: an empty report, as a compound
-/// begins with one (RFC 3550, section 6.1), and a generic NACK.
-pub fn write_request(by: u32, of: u32, numbers: &[u16], out: &mut Vec<u8>) {
+/// Appends a packet of `by` to a compound RTCP packet that asks the source `of` for these numbers again: a generic NACK.
+pub fn append_request(by: u32, of: u32, numbers: &[u16], compound: &mut Vec<u8>) {
     let entries = write_nack(numbers);
-    out.clear();
-    out.extend_from_slice(&[0x80, RECEIVER_REPORT, 0, 1]);
-    out.extend_from_slice(&by.to_be_bytes());
-    out.extend_from_slice(&[0x80 | GENERIC_NACK, TRANSPORT_FEEDBACK]);
-    out.extend_from_slice(&(2 + entries.len() as u16).to_be_bytes());
-    out.extend_from_slice(&by.to_be_bytes());
-    out.extend_from_slice(&of.to_be_bytes());
+    compound.extend_from_slice(&[0x80 | GENERIC_NACK, TRANSPORT_FEEDBACK]);
+    compound.extend_from_slice(&(2 + entries.len() as u16).to_be_bytes());
+    compound.extend_from_slice(&by.to_be_bytes());
+    compound.extend_from_slice(&of.to_be_bytes());
     for (first, bits) in entries {
-        out.extend_from_slice(&first.to_be_bytes());
-        out.extend_from_slice(&bits.to_be_bytes());
+        compound.extend_from_slice(&first.to_be_bytes());
+        compound.extend_from_slice(&bits.to_be_bytes());
     }
 }
 

@@ -1,9 +1,11 @@
 //! Retransmission: the sender's half. It keeps what it has sent, and sends again what is asked for (RFC 4588).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use vox_frame::Stamp;
-use vox_rtp::{Header, Packet, write_extended};
+use vox_rtp::{Header, Packet};
+
+use crate::restore::write_packet_like;
 
 /// Packets that are kept, whatever their age: ten seconds of 20 ms.
 const MAX_PACKETS: usize = 512;
@@ -17,12 +19,21 @@ const BURST: u64 = 8 * 1024;
 const SHARE: u64 = 4;
 
 /// How retransmissions are sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResendConfig {
     /// How long packets are kept, in ns: no longer than a receiver can still use them.
     pub keep_ns: i64,
-    /// Payload type and SSRC of a stream of its own (RFC 4588); none to send the packets once more as they were.
-    pub stream: Option<(u8, u32)>,
+    /// A stream of their own (RFC 4588); none to send the packets once more as they were.
+    pub stream: Option<OwnStream>,
+}
+
+/// A stream of retransmissions beside that of the packets (RFC 4588, "SSRC multiplexing").
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OwnStream {
+    /// Its SSRC.
+    pub ssrc: u32,
+    /// By which payload type packets of each payload type are sent again; those of others are not.
+    pub types: BTreeMap<u8, u8>,
 }
 
 /// Keeps the packets of one stream and sends them again.
@@ -33,6 +44,7 @@ pub struct Resender {
     sequence: u16,
     allowance: u64,
     refused: u64,
+    again: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -46,7 +58,7 @@ struct Kept {
 impl Resender {
     /// A sender that has sent nothing; `first` is the first number of a stream of its own.
     pub const fn new(config: ResendConfig, first: u16) -> Self {
-        Self { config, kept: VecDeque::new(), sequence: first, allowance: BURST, refused: 0 }
+        Self { config, kept: VecDeque::new(), sequence: first, allowance: BURST, refused: 0, again: Vec::new() }
     }
 
     /// A packet has been sent.
@@ -71,7 +83,12 @@ impl Resender {
         for number in numbers.iter().take(MAX_PACKETS) {
             let keep = self.config.keep_ns;
             let found = self.kept.iter_mut().rev().find(|kept| kept.sequence == *number);
-            let Some(kept) = found.filter(|kept| now.since(kept.sent) <= keep && kept.times < MAX_TIMES) else {
+            let own = self.config.stream.as_ref();
+            let may_go = |kept: &&mut Kept| {
+                let fits = own.is_none_or(|own| own.types.contains_key(&(kept.packet[1] & 0x7f)));
+                fits && now.since(kept.sent) <= keep && kept.times < MAX_TIMES
+            };
+            let Some(kept) = found.filter(may_go) else {
                 self.refused += 1;
                 continue;
             };
@@ -81,17 +98,13 @@ impl Resender {
             }
             self.allowance -= kept.packet.len() as u64;
             kept.times += 1;
-            match self.config.stream {
+            match own {
                 None => out(&kept.packet),
-                Some((payload_type, ssrc)) => {
+                Some(own) => {
                     let Ok(packet) = Packet::parse(&kept.packet) else { continue };
-                    let header = Header { payload_type, ssrc, sequence: self.sequence, ..packet.header };
-                    // The original number goes before the payload (RFC 4588, section 4).
-                    let payload = [&packet.header.sequence.to_be_bytes(), packet.payload].concat();
-                    let mut again = Vec::new();
-                    write_extended(header, packet.csrc, &[], &payload, &mut again);
+                    write_again(&packet, own, self.sequence, &mut self.again);
                     self.sequence = self.sequence.wrapping_add(1);
-                    out(&again);
+                    out(&self.again);
                 }
             }
         }
@@ -103,12 +116,21 @@ impl Resender {
     }
 }
 
+/// Writes a packet of the stream of its own that carries another: the original number goes before the payload (RFC 4588,
+/// section 4). What stands before that, and a header extension, is the original's.
+fn write_again(packet: &Packet<'_>, own: &OwnStream, sequence: u16, out: &mut Vec<u8>) {
+    let original = packet.header;
+    let payload_type = own.types.get(&original.payload_type).copied().unwrap_or(original.payload_type);
+    let payload = [&original.sequence.to_be_bytes(), packet.payload].concat();
+    write_packet_like(packet, Header { payload_type, ssrc: own.ssrc, sequence, ..original }, &payload, out);
+}
+
 /// Makes the packet again that a retransmission carries, of payload type and SSRC `original`, into `out`. False where
 /// it carries none: padding, to probe the network.
 pub fn read_resent(packet: &Packet<'_>, original: (u8, u32), out: &mut Vec<u8>) -> bool {
     let Some((sequence, payload)) = packet.payload.split_first_chunk::<2>() else { return false };
     let (payload_type, ssrc) = original;
     let header = Header { payload_type, ssrc, sequence: u16::from_be_bytes(*sequence), ..packet.header };
-    write_extended(header, packet.csrc, &[], payload, out);
+    write_packet_like(packet, header, payload, out);
     true
 }

@@ -112,6 +112,20 @@ impl<P: Copy + Ord> Restorer<P> {
         &self.stats
     }
 
+    /// Whether anything is known of that source.
+    pub fn knows(&self, path: P, ssrc: u32) -> bool {
+        self.sources.contains_key(&(path, ssrc))
+    }
+
+    /// Whether redundant audio gave the packet of that timestamp back. It may go by another number than it was sent by:
+    /// numbers are not in redundant audio.
+    pub fn has_recovered(&self, path: P, ssrc: u32, timestamp: u32) -> bool {
+        let source = self.sources.get(&(path, ssrc));
+        source.is_some_and(|source| {
+            source.seen.values().any(|seen| seen.bytes.is_empty() && !seen.parity && seen.timestamp == timestamp)
+        })
+    }
+
     /// Takes a packet that came by `path`; `out` is called with the packets that it makes,
     /// what was recovered first. What is no RTP packet, or none of a source that protects its packets, is passed on.
     pub fn handle_packet(&mut self, path: P, bytes: &[u8], mut out: impl FnMut(&[u8], Origin)) {
@@ -157,11 +171,15 @@ impl Source {
     fn number(&mut self, sequence: u16) -> u64 {
         let number = self.numbers.extend(sequence).0;
         let newest = self.seen.last_key_value().map_or(number, |(newest, _)| *newest);
-        if number.abs_diff(newest) <= MAX_JUMP {
-            return number;
+        if number.abs_diff(newest) > MAX_JUMP {
+            *self = Self { last_turn: self.last_turn, ..Self::default() };
+            return self.number(sequence);
         }
-        *self = Self { last_turn: self.last_turn, ..Self::default() };
-        self.numbers.extend(sequence).0
+        if self.seen.is_empty() {
+            // What was before the first that is known may have come.
+            self.floor = self.floor.max(number - 1);
+        }
+        number
     }
 
     fn remember(&mut self, number: u64, timestamp: u32, bytes: &[u8]) {
@@ -198,7 +216,7 @@ impl Source {
             if back == 0 {
                 self.media = Some(block.payload_type);
                 // Contributing sources and header extension belong to this block.
-                rewrite(packet, header, block.payload, &mut self.scratch);
+                write_packet_like(packet, header, block.payload, &mut self.scratch);
                 out(&self.scratch, origin);
                 break;
             }
@@ -338,8 +356,8 @@ enum Attempt {
     Restored(u64, Vec<u8>),
 }
 
-/// Writes a packet with the payload of a block in place of its own.
-fn rewrite(packet: &Packet<'_>, header: Header, payload: &[u8], out: &mut Vec<u8>) {
+/// Writes a packet with another header and payload, and with the contributing sources and the header extension of `packet`.
+pub(crate) fn write_packet_like(packet: &Packet<'_>, header: Header, payload: &[u8], out: &mut Vec<u8>) {
     write_packet(header, packet.csrc, payload, out);
     let Some((profile, bytes)) = packet.extension.filter(|(_, bytes)| bytes.len() % 4 == 0) else { return };
     let at = 12 + packet.csrc.len();

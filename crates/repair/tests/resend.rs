@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use vox_frame::Stamp;
 use vox_repair::{
-    RequestConfig, Requester, ResendConfig, Resender, read_nack, read_requests, read_resent, write_nack, write_request,
+    OwnStream, RequestConfig, Requester, ResendConfig, Resender, append_request, read_nack, read_requests, read_resent,
+    write_nack,
 };
 use vox_rtp::{Header, Packet, write_packet};
 
@@ -22,7 +23,9 @@ fn packet(sequence: u16) -> Vec<u8> {
     packet
 }
 
+/// Sends again as it was, or by that payload type and SSRC.
 fn resender(stream: Option<(u8, u32)>) -> Resender {
+    let stream = stream.map(|(payload_type, ssrc)| OwnStream { ssrc, types: [(0, payload_type)].into() });
     Resender::new(ResendConfig { keep_ns: 300 * MS, stream }, 65_535)
 }
 
@@ -115,16 +118,34 @@ fn old_packets_are_neither_kept_nor_sent() {
 }
 
 #[test]
-fn a_request_is_a_compound_packet_as_rfc_4585_has_it() {
+fn a_packet_of_another_payload_type_is_not_sent_in_a_stream_of_its_own() {
+    let mut resender = resender(Some((99, 8)));
+    let mut other = packet(1);
+    other[1] = 13;
+    resender.handle_sent(at(0), &other);
+    resender.handle_request(at(1), &[1], |_| panic!("nobody would know what it is"));
+    assert_eq!(resender.refused(), 1);
+}
+
+#[test]
+fn what_stands_before_the_payload_survives_a_retransmission() {
+    let mut original = Vec::new();
+    let header = Header { ssrc: 7, sequence: 3, timestamp: 480, payload_type: 0, marker: true };
+    vox_rtp::write_extended(header, &[0, 0, 0, 9], &[0x10, 0x7f, 0, 0], &[1, 2, 3], &mut original);
+    let mut resender = resender(Some((99, 8)));
+    resender.handle_sent(at(0), &original);
+    let mut again = Vec::new();
+    resender.handle_request(at(1), &[3], |packet| again.extend_from_slice(packet));
     let mut out = Vec::new();
-    write_request(1, 2, &[65_535, 0, 16], &mut out);
-    assert_eq!(
-        out,
-        [
-            0x80, 201, 0, 1, 0, 0, 0, 1, // RR
-            0x81, 205, 0, 4, 0, 0, 0, 1, 0, 0, 0, 2, 0xff, 0xff, 0, 1, 0, 16, 0, 0,
-        ]
-    );
+    assert!(read_resent(&Packet::parse(&again).unwrap(), (0, 7), &mut out));
+    assert_eq!(out, original);
+}
+
+#[test]
+fn a_request_is_a_generic_nack_as_rfc_4585_has_it() {
+    let mut out = vec![0x80, 201, 0, 1, 0, 0, 0, 1];
+    append_request(1, 2, &[65_535, 0, 16], &mut out);
+    assert_eq!(out[8..], [0x81, 205, 0, 4, 0, 0, 0, 1, 0, 0, 0, 2, 0xff, 0xff, 0, 1, 0, 16, 0, 0]);
     assert_eq!(read_requests(&out), [(2, vec![65_535, 0, 16])]);
 }
 

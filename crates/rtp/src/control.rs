@@ -226,6 +226,18 @@ impl Control {
         if self.config.answers { self.answers(now, receiver, &reports) } else { self.report(now, &senders, &reports) }
     }
 
+    /// The beginning of a compound packet that cannot wait for the next report (RFC 4585, section 3.1), and by whom it is:
+    /// what is said of one source, by the way to it.
+    pub fn early(&self, now: Stamp, block: Block) -> (u32, Vec<u8>) {
+        // Who sends speaks in the name of its stream: a far end that hears one source knows no other.
+        let active = |sender: &Outbound| sender.packets > 0 && now.since(sender.sent) < 2 * self.config.interval_ns;
+        let by = self.senders.iter().find(|(_, sender)| active(sender)).map_or(self.config.ssrc, |(&ssrc, _)| ssrc);
+        let cname = self.cname(by).unwrap_or(&self.config.cname).to_owned();
+        let mut packet = Vec::new();
+        write_control(&[Fact::Present(by), Fact::Report { by, block }, Fact::Name { ssrc: by, cname }], &mut packet);
+        (by, packet)
+    }
+
     /// The goodbye of all.
     pub fn finish(&mut self, now: Stamp, receiver: &mut Receiver) -> Vec<Outgoing> {
         if self.timer.members > MAX_GOODBYE_MEMBERS {

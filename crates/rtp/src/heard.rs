@@ -44,6 +44,8 @@ pub(crate) struct Heard {
     pub(crate) stream: Option<Stream>,
     pub(crate) last_heard: Stamp,
     pub(crate) reception: Option<Reception>,
+    /// The share of losses in the last report on it, in 1/256.
+    fraction_lost: u8,
     pub(crate) control: Option<Route>,
     /// The last sender report: its time, the same as an RTP timestamp, and when it arrived.
     report: Option<(NtpTime, u32, Stamp)>,
@@ -72,6 +74,7 @@ impl Heard {
             stream: None,
             last_heard: arrived,
             reception: None,
+            fraction_lost: 0,
             control: None,
             report: None,
             cname: None,
@@ -133,10 +136,23 @@ impl Heard {
 
     /// The report on the source; none where nothing came since the last.
     pub(crate) fn block(&mut self, ssrc: u32, now: Stamp) -> Option<Block> {
+        let (last_sr, delay) = self.last_report(now);
         let reception = self.reception.as_mut().filter(|reception| reception.has_news())?;
-        let (last_sr, delay) =
-            self.report.map_or((0, 0), |(ntp, _, arrived)| (ntp.middle(), units_of(now.since(arrived))));
-        Some(reception.report(ssrc, last_sr, delay))
+        let block = reception.report(ssrc, last_sr, delay);
+        self.fraction_lost = block.fraction_lost;
+        Some(block)
+    }
+
+    /// The report on the source, between two of those that count: its share of losses is that of the last.
+    pub(crate) fn echo(&self, ssrc: u32, now: Stamp) -> Option<Block> {
+        let (last_sr, delay) = self.last_report(now);
+        let block = self.reception?.report(ssrc, last_sr, delay);
+        Some(Block { fraction_lost: self.fraction_lost, ..block })
+    }
+
+    /// Which sender report came last, and how long ago in 1/65536 s; zeros where none did.
+    fn last_report(&self, now: Stamp) -> (u32, u32) {
+        self.report.map_or((0, 0), |(ntp, _, arrived)| (ntp.middle(), units_of(now.since(arrived))))
     }
 
     /// The source begins anew: numbers, clock and statistics are another's.

@@ -44,7 +44,7 @@ pub use payload::{Content, PayloadFormat, PayloadMap, PayloadTypeError, static_f
 pub use receiver::{Receiver, ReceiverConfig, ReceiverStats};
 pub use reception::Reception;
 pub use rtcp::{Block, Fact, Malformed, read_control, write_control};
-pub use sdp::{AnnouncedStream, Announcement, Description, SdpError, Secret, is_source_specific};
+pub use sdp::{AnnouncedStream, Announcement, Description, Retransmission, SdpError, Secret, is_source_specific};
 pub use sender::{Piece, Sender};
 pub use session::{Protocol, Session};
 pub use source::{Admission, MAX_DROPOUT, MAX_MISORDER, MIN_SEQUENTIAL, Source};

@@ -1,5 +1,7 @@
 //! Session descriptions (RFC 8866): written for the audio streams of a sender, read from any program.
 
+mod repair;
+
 use core::fmt::{self, Arguments, Write};
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,6 +9,7 @@ use sdp_types::{Attribute, Media, Session};
 use vox_frame::Codec;
 use zeroize::Zeroizing;
 
+pub use self::repair::Retransmission;
 use crate::{ExtensionMap, HeaderExtension, PayloadFormat, PayloadMap};
 
 /// How audio may be carried: plain or secured, with or without early feedback (RFC 3551, RFC 4585, RFC 3711, RFC 5124).
@@ -34,6 +37,8 @@ pub struct Description {
     pub rtcp_port: Option<u16>,
     /// Whether packets are secured (RTP/SAVP).
     pub secure: bool,
+    /// How the sender sends again what is asked for, where it does.
+    pub retransmission: Option<Retransmission>,
     /// What stands behind `a=crypto:`, each a suite with its key (RFC 4568).
     pub crypto: Vec<Secret>,
 }
@@ -85,6 +90,8 @@ pub struct Announcement {
     pub red: Option<u8>,
     /// Payload type of parity packets (RFC 5109), where there are some.
     pub parity: Option<u8>,
+    /// How what is asked for is sent again, where it is.
+    pub retransmission: Option<Retransmission>,
     /// The streams, each by its SSRC.
     pub streams: Vec<AnnouncedStream>,
 }
@@ -104,6 +111,8 @@ pub struct AnnouncedStream {
     pub packet_ms: f64,
     /// Payload type of telephone events, where the stream may carry them.
     pub events: Option<u8>,
+    /// The SSRC of its retransmissions, where they have a stream of their own (RFC 4588).
+    pub again: Option<u32>,
     /// The sender's lasting name (RFC 5576, section 6.1).
     pub cname: Option<String>,
 }
@@ -136,6 +145,7 @@ impl Description {
             rtcp_mux: false,
             rtcp_port: None,
             secure: false,
+            retransmission: None,
             crypto: Vec::new(),
         }
     }
@@ -163,6 +173,7 @@ impl Description {
             rtcp_mux: media.attributes.iter().any(|attribute| attribute.attribute == "rtcp-mux"),
             rtcp_port: values(&media.attributes, "rtcp").find_map(|value| value.split(' ').next()?.parse().ok()),
             secure: media.proto.starts_with("RTP/SAVP"),
+            retransmission: repair::retransmission(media),
             crypto: values(&media.attributes, "crypto")
                 .take(MAX_CRYPTO)
                 .map(|value| Secret::new(value.to_owned()))
@@ -180,6 +191,7 @@ impl Announcement {
         let mut types: Vec<u8> = self.streams.iter().map(|stream| stream.payload_type).collect();
         types.extend(self.streams.iter().filter_map(|stream| stream.events));
         types.extend(self.red.into_iter().chain(self.parity));
+        types.extend(self.retransmission.iter().flat_map(|again| again.types.keys()));
         let mut known = 0u128;
         types.retain(|number| {
             let new = known & (1 << number) == 0;
@@ -190,9 +202,11 @@ impl Announcement {
         let origin = self.source.filter(|source| !source.is_unspecified()).unwrap_or(*address);
         let origin_family = if origin.is_ipv4() { "IP4" } else { "IP6" };
         let profile = if self.crypto.is_some() { "SAVP" } else { "AVP" };
+        // Requests are early feedback (RFC 4585).
+        let feedback = if self.retransmission.is_some() { "F" } else { "" };
         let mut text = format!(
             "v=0\r\no=- {session} {version} IN {origin_family} {origin}\r\ns=Voxpipe\r\nc=IN {family} {address}{ttl}\r\n\
-             t=0 0\r\nm=audio {port} RTP/{profile}{list}\r\n"
+             t=0 0\r\nm=audio {port} RTP/{profile}{feedback}{list}\r\n"
         );
         if let Some(crypto) = &self.crypto {
             line(&mut text, format_args!("crypto:{}", crypto.expose()));
@@ -211,28 +225,9 @@ impl Announcement {
         if self.rtcp_mux {
             line(&mut text, format_args!("rtcp-mux"));
         }
-        for stream in &self.streams {
-            if let Some(cname) = &stream.cname {
-                line(&mut text, format_args!("ssrc:{} cname:{cname}", stream.ssrc));
-            }
-        }
+        self.write_sources(&mut text);
         line(&mut text, format_args!("recvonly"));
         text
-    }
-
-    fn write_repair(&self, text: &mut String) {
-        let Some(first) = self.streams.first() else { return };
-        let (carried, format) = (first.payload_type, first.format.to_string());
-        // Clock and channels are those of what is protected.
-        let clock = format.split_once('/').map_or("", |(_, clock)| clock);
-        if let Some(red) = self.red {
-            line(text, format_args!("rtpmap:{red} red/{clock}"));
-            // Primary and redundant blocks are of the same payload type (RFC 2198, section 5).
-            line(text, format_args!("fmtp:{red} {carried}/{carried}"));
-        }
-        if let Some(parity) = self.parity {
-            line(text, format_args!("rtpmap:{parity} ulpfec/{clock}"));
-        }
     }
 
     fn write_payload_types(&self, text: &mut String) {
@@ -336,6 +331,7 @@ mod tests {
             crypto: None,
             red: None,
             parity: None,
+            retransmission: None,
             streams: vec![stream(1, 97, "opus/48000/2"), stream(2, 0, "PCMU/8000"), stream(3, 97, "opus/48000/2")],
         }
     }
@@ -348,6 +344,7 @@ mod tests {
             stereo: true,
             packet_ms: 20.0,
             events: None,
+            again: None,
             cname: Some(format!("name{ssrc}")),
         }
     }
@@ -411,6 +408,25 @@ mod tests {
         let read = Description::parse(text.as_bytes()).expect("a description");
         assert_eq!((read.secure, read.crypto[0].expose()), (true, crypto));
         assert!(!format!("{read:?} {announcement:?}").contains("d0Rm"));
+    }
+
+    #[test]
+    fn retransmissions_are_described_with_their_sources() {
+        let again = Retransmission { types: [(61, Some(0)), (62, Some(97))].into(), keep_ms: Some(500) };
+        let mut announcement = Announcement { retransmission: Some(again.clone()), ..announcement("192.0.2.1") };
+        announcement.streams[0].again = Some(1001);
+        let text = announcement.to_sdp();
+        for expected in [
+            "m=audio 5004 RTP/AVPF 97 0 61 62",
+            "rtpmap:62 rtx/48000",
+            "fmtp:62 apt=97;rtx-time=500",
+            "rtpmap:61 rtx/8000",
+            "ssrc-group:FID 1 1001",
+            "ssrc:1001 cname:name1",
+        ] {
+            assert!(text.contains(&format!("{expected}\r\n")), "{expected}: {text}");
+        }
+        assert_eq!(Description::parse(text.as_bytes()).expect("a description").retransmission, Some(again));
     }
 
     #[test]

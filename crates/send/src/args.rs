@@ -59,7 +59,11 @@ pub(crate) struct Args {
 
     /// Send packets again that a receiver asks for (RFC 4585), for half a second: `vox-recv --nack` asks.
     #[arg(long, conflicts_with = "no_rtcp")]
-    pub(crate) resend: bool,
+    resend: bool,
+
+    /// As --resend, but in a stream beside the first (RFC 4588, payload types from 62 down), which --sdp describes.
+    #[arg(long, conflicts_with = "no_rtcp")]
+    rtx: bool,
 
     /// Wait for clients at the tcp:// addresses, and send to all of them.
     #[arg(long)]
@@ -176,6 +180,11 @@ impl Args {
             red: self.red.map(|generations| (RED, usize::from(generations))),
             parity: self.fec.map(|shape| (PARITY, shape)),
         }
+    }
+
+    /// Whether packets are sent again that are asked for, and if so, whether in streams of their own.
+    pub(crate) const fn resends(&self) -> Option<bool> {
+        if self.rtx || self.resend { Some(self.rtx) } else { None }
     }
 
     pub(crate) fn carriage(&self) -> Carriage {

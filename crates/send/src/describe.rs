@@ -7,8 +7,9 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 
 use vox_cli::Failure;
-use vox_rtp::{AnnouncedStream, Announcement};
+use vox_rtp::{AnnouncedStream, Announcement, Retransmission};
 
+use crate::again::{Again, KEEP_MS};
 use crate::args::Args;
 use crate::cover::{crypto_line, key};
 
@@ -43,13 +44,16 @@ impl Notice {
             crypto: key(args)?.map(crypto_line),
             red: args.protection().red.map(|(payload_type, _)| payload_type),
             parity: args.protection().parity.map(|(payload_type, _)| payload_type),
+            retransmission: None,
             streams: Vec::new(),
         };
         Ok(Some(Self { file, announcement }))
     }
 
     /// A stream begins: the file describes it beside the others.
-    pub(crate) fn add(&mut self, stream: AnnouncedStream) -> Result<(), Failure> {
+    pub(crate) fn add(&mut self, stream: AnnouncedStream, again: Option<&Again>) -> Result<(), Failure> {
+        self.announcement.retransmission =
+            again.map(|again| Retransmission { types: again.types(), keep_ms: Some(KEEP_MS) });
         self.announcement.streams.retain(|known| known.ssrc != stream.ssrc);
         self.announcement.streams.push(stream);
         self.announcement.version += 1;

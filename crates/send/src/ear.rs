@@ -1,6 +1,8 @@
 //! What comes back: reports on what is sent and, both ways over one socket, the other side's audio. It has a thread of
 //! its own, so that listening never delays what is sent.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -18,6 +20,9 @@ const MAX_DATAGRAM: usize = 65_536;
 
 /// Datagrams that are read from one socket before the others have their turn.
 const BURST: usize = 64;
+
+/// Addresses that are remembered as those of receivers.
+const MAX_PROVEN: usize = 1024;
 
 /// The RTCP of this sender, as both threads use it.
 pub(crate) type SharedControl = Arc<Mutex<Control>>;
@@ -38,6 +43,8 @@ pub(crate) struct Ear {
     pub(crate) output: Option<Output>,
     /// How long the other side may say nothing after this side has ended, in ns.
     pub(crate) linger_ns: i64,
+    /// Who has answered a sender report of ours, and so is where it says it is: only they are sent anything again.
+    pub(crate) proven: BTreeSet<SocketAddr>,
 }
 
 /// The thread, from outside.
@@ -179,7 +186,9 @@ impl Ear {
             return Ok(());
         };
         self.handle_facts(received, bytes.len(), &facts);
-        self.lanes.handle_requests(received.route, bytes);
+        if self.proven.contains(&received.route.to) {
+            self.lanes.handle_requests(received.route, bytes, &self.control, now);
+        }
         Ok(())
     }
 
@@ -193,6 +202,9 @@ impl Ear {
             reports.extend(std::iter::from_fn(|| control.poll_report()));
         }
         for report in reports {
+            if report.round_trip_ns.is_some() && self.proven.len() < MAX_PROVEN {
+                self.proven.insert(received.route.to);
+            }
             self.reporter.tell(now, received.route.to, &report);
         }
     }

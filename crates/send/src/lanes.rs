@@ -1,7 +1,6 @@
 //! The ways that packets leave by, one for each destination. What stands between packet and datagram, such as
 //! encryption or another transport, belongs here: RTP passes [`Lanes::send_rtp`], RTCP [`Lanes::send_rtcp`].
 
-use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,22 +10,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde_json::json;
 use vox_cli::{Failure, warn};
 use vox_frame::{Rate, Stamp};
-use vox_repair::{ResendConfig, Resender, read_requests};
 use vox_rtp::{Outgoing, Protocol, Route};
+use vox_sys::Clock;
 use vox_sys::batch;
 use vox_sys::net::{self, SendOptions};
-use vox_sys::{Clock, monotonic_ns};
 
+use crate::again::{Again, Resent};
 use crate::args::Args;
 use crate::cover::{Cover, key};
+use crate::ear::{SharedControl, lock};
 use crate::tcp::TcpOutlet;
 use crate::train::Train;
-
-/// Packets are kept for so long, and go out once more as they were.
-const RESEND: ResendConfig = ResendConfig { keep_ns: 500_000_000, stream: None };
-
-/// Streams whose packets are kept.
-const MAX_KEPT_STREAMS: usize = 64;
 
 /// The lanes are shared by the thread that sends media and the one that sends reports and listens.
 pub(crate) struct Lanes {
@@ -35,8 +29,8 @@ pub(crate) struct Lanes {
     train: Mutex<Train>,
     tcp: Mutex<Vec<TcpOutlet>>,
     cover: Option<Cover>,
-    /// What was sent lately, by SSRC, where it may be asked for again.
-    sent: Option<Mutex<BTreeMap<u32, Resender>>>,
+    /// What was sent lately, where it may be asked for again.
+    again: Option<Again>,
     /// Whether reports are sent and heard.
     reports: bool,
     packets: AtomicU64,
@@ -87,7 +81,7 @@ impl Lanes {
             train: Mutex::default(),
             tcp: Mutex::new(tcp),
             cover: key(args)?.map(Cover::new),
-            sent: args.resend.then(Mutex::default),
+            again: args.resends().map(Again::new),
             reports: !args.no_rtcp,
             packets: zero(),
             bytes: zero(),
@@ -109,6 +103,10 @@ impl Lanes {
     /// # Errors
     /// Where a TCP connection broke that is not to be made anew.
     pub(crate) fn send_rtp(&self, packet: &[u8]) -> Result<(), Failure> {
+        let kept = self.again.as_ref().map(|again| (again, again.is_apart()));
+        if let Some((again, true)) = kept {
+            again.keep(packet);
+        }
         let protected = self.cover.as_ref().map(|cover| cover.protect(Protocol::Rtp, packet));
         let packet = match &protected {
             None => packet,
@@ -119,7 +117,10 @@ impl Lanes {
             }
         };
         self.tcp().iter_mut().try_for_each(|outlet| outlet.send(packet))?;
-        self.keep(packet);
+        if let Some((again, false)) = kept {
+            // Once more as it was: enciphered anew it would be another packet by the same number.
+            again.keep(packet);
+        }
         if self.lanes.is_empty() {
             return Ok(());
         }
@@ -183,31 +184,27 @@ impl Lanes {
         }
     }
 
-    /// Keeps a packet that may be asked for again, as it was sent.
-    fn keep(&self, packet: &[u8]) {
-        let (Some(sent), Some([a, b, c, d])) = (&self.sent, packet.get(8..12)) else { return };
-        let mut sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
-        let ssrc = u32::from_be_bytes([*a, *b, *c, *d]);
-        if sent.len() >= MAX_KEPT_STREAMS && !sent.contains_key(&ssrc) {
-            sent.pop_first();
-        }
-        let resender = sent.entry(ssrc).or_insert_with(|| Resender::new(RESEND, 0));
-        resender.handle_sent(Stamp::from_ns(monotonic_ns()), packet);
+    /// What was sent lately, where it may be asked for again.
+    pub(crate) const fn again(&self) -> Option<&Again> {
+        self.again.as_ref()
     }
 
     /// Sends again what RTCP from `route` asks for, to whom asks.
-    pub(crate) fn handle_requests(&self, route: Route, compound: &[u8]) {
-        let Some(sent) = &self.sent else { return };
-        let lanes = || self.lanes.iter().filter(|lane| lane.address.ip() == route.to.ip());
-        let mut sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
-        for (ssrc, numbers) in read_requests(compound) {
-            let Some(resender) = sent.get_mut(&ssrc) else { continue };
-            resender.handle_request(Stamp::from_ns(monotonic_ns()), &numbers, |packet| {
-                for lane in lanes() {
-                    self.resent.fetch_add(u64::from(lane.send(packet).is_ok()), Ordering::Relaxed);
-                }
-            });
-        }
+    pub(crate) fn handle_requests(&self, route: Route, compound: &[u8], control: &SharedControl, now: Stamp) {
+        let Some(again) = &self.again else { return };
+        again.handle_requests(compound, |resent| {
+            let protected = match (&resent, &self.cover) {
+                (Resent::Apart(_, _, packet), Some(cover)) => cover.protect(Protocol::Rtp, packet),
+                (Resent::AsItWas(packet) | Resent::Apart(_, _, packet), _) => Some(packet.to_vec()),
+            };
+            let Some(packet) = protected else { return };
+            for lane in self.lanes.iter().filter(|lane| lane.address.ip() == route.to.ip()) {
+                self.resent.fetch_add(u64::from(lane.send(&packet).is_ok()), Ordering::Relaxed);
+            }
+            if let Resent::Apart(header, payload, _) = resent {
+                lock(control).handle_sent(now, header.ssrc, header.timestamp, now, payload);
+            }
+        });
     }
 
     /// What to wait for: the sockets on which something may come back.

@@ -1,5 +1,6 @@
 //! Sends the streams of a pipe as RTP over UDP or TCP.
 
+mod again;
 mod args;
 mod cover;
 mod describe;
@@ -13,6 +14,7 @@ mod stream;
 mod tcp;
 mod train;
 
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -90,6 +92,7 @@ fn listen(args: &Args, lanes: &Arc<Lanes>, control: &SharedControl, clock: Clock
         reporter: Reporter::new(args)?,
         output: args.duplex.then(|| Output::stdout(clock.opening(), false)).transpose()?,
         linger_ns: args.linger.ns(),
+        proven: BTreeSet::new(),
     };
     ear.spawn()
 }

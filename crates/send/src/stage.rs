@@ -130,11 +130,12 @@ impl<'a> Stage<'a> {
                 let ssrc = self.ssrc.take();
                 let mut stream =
                     Stream::open(id, &format, ssrc, &mut self.types, self.args, self.clocks, &self.control)?;
+                stream.keep(self.lanes, self.args.protection());
                 stream.follow(not_before);
                 // Back again: no goodbye.
                 self.leaving.retain(|(_, ssrc)| *ssrc != stream.ssrc());
                 if let Some(notice) = &mut self.notice {
-                    notice.add(stream.announced())?;
+                    notice.add(stream.announced(), self.lanes.again())?;
                 }
                 self.streams.insert(id, stream);
             }
@@ -167,6 +168,9 @@ impl<'a> Stage<'a> {
     fn say_goodbyes(&mut self) {
         while let Some(&(_, ssrc)) = self.leaving.front().filter(|(due, _)| *due <= monotonic_ns()) {
             self.leaving.pop_front();
+            if let Some(again) = self.lanes.again() {
+                again.close(ssrc);
+            }
             if let Some(goodbye) = lock(&self.control).remove_stream(ssrc) {
                 self.lanes.send_rtcp(&goodbye);
             }
@@ -180,7 +184,8 @@ impl<'a> Stage<'a> {
         let heard_until = stream.heard_until().unwrap_or(0).max(monotonic_ns());
         // Who sent nothing says no goodbye.
         let goodbye_ns = if lock(&self.control).has_sent(stream.ssrc()) { GOODBYE_NS } else { 0 };
-        self.leaving.push_back((heard_until + goodbye_ns, stream.ssrc()));
+        let all = core::iter::once(stream.ssrc()).chain(stream.again());
+        self.leaving.extend(all.map(|ssrc| (heard_until + goodbye_ns, ssrc)));
         if let Some(notice) = &mut self.notice {
             notice.remove(stream.ssrc());
         }

@@ -33,6 +33,8 @@ pub(crate) struct Stream {
     carried: PayloadFormat,
     payload_type: u8,
     sender: Sender,
+    /// The SSRC of its retransmissions, where they have a stream of their own.
+    again: Option<u32>,
     /// What protects it from loss.
     guard: Option<Guard>,
     mtu: usize,
@@ -71,6 +73,7 @@ impl Stream {
             carried,
             payload_type,
             sender,
+            again: None,
             guard: (protection != Protection::default()).then(|| Guard::new(protection, args.mtu)),
             mtu: args.mtu,
             max_age: args.max_age,
@@ -81,6 +84,25 @@ impl Stream {
             reached: MediaTime(0),
             told_mtu: false,
         })
+    }
+
+    /// Keeps what is sent, where it may be asked for again.
+    pub(crate) fn keep(&mut self, lanes: &Lanes, protection: Protection) {
+        let Some(again) = lanes.again() else { return };
+        let (red, parity) = (protection.red.map(|(number, _)| number), protection.parity.map(|(number, _)| number));
+        let carried: Vec<u8> = red.into_iter().chain([self.payload_type]).chain(parity).collect();
+        self.again = again.open(self.ssrc(), &carried);
+        if let Some(own) = self.again {
+            let mut control = lock(&self.control);
+            // Who repeats a stream is known by the name of whom it repeats (RFC 4588, section 5.1).
+            let cname = control.cname(self.ssrc()).map(str::to_owned);
+            control.add_stream(self.clocks.own.now(), own, self.carried.clock, cname);
+        }
+    }
+
+    /// The SSRC of its retransmissions, where they have a stream of their own.
+    pub(crate) const fn again(&self) -> Option<u32> {
+        self.again
     }
 
     /// The first packet leaves no earlier, in ns of CLOCK_MONOTONIC.
@@ -105,6 +127,7 @@ impl Stream {
             stereo: self.format.channels != Channels::MONO,
             packet_ms: self.format.rate.ns(u64::from(self.format.frame.max(1))) as f64 / 1e6,
             events: None,
+            again: self.again,
             cname: lock(&self.control).cname(self.ssrc()).map(str::to_owned),
         }
     }

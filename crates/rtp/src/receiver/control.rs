@@ -72,6 +72,13 @@ impl Receiver {
         reports
     }
 
+    /// The way back to the source of `socket` and `ssrc` that its own reports have shown, and what the last report on it
+    /// said, with the echo of its own as it is `now`: for what cannot wait for the next report.
+    pub fn echo(&self, now: Stamp, socket: u32, ssrc: u32) -> Option<(Route, Block)> {
+        let heard = self.sources.get(&(socket, ssrc))?;
+        Some((heard.control?, heard.echo(ssrc, now)?))
+    }
+
     /// Whether `bytes` may go back by that way: never more than came from there, so that nobody uses us to flood
     /// another.
     pub fn may_answer(&mut self, route: Route, bytes: usize) -> bool {
