@@ -599,6 +599,28 @@ fn each_talk_spurt_gets_a_file_of_its_own() {
 }
 
 #[test]
+fn a_stream_that_says_nothing_for_a_while_begins_where_it_begins_to_speak() {
+    let scratch = Scratch::new("record-late");
+    let mut session = Session::default();
+    session.open(START, 1, &telephone("phone"));
+    session.save(&scratch.path("announced.vox"));
+    let announced = fs::metadata(scratch.path("announced.vox")).expect("a file").len();
+    let mut session = Session::default();
+    session.open(START, 1, &telephone("phone"));
+    for n in 0..50_u64 {
+        session.packet(START + n as i64 * FRAME, 1, n * 160, 160, arrived(START + n as i64 * FRAME), &[n as u8; 160]);
+    }
+    session.end(START + SECOND, 1, 8_000);
+    session.save(&scratch.path("session.vox"));
+    // The recorder makes its files whole meanwhile, before it knows what the stream's clock says.
+    let slow = format!("{{ head -c {announced} session.vox; sleep 0.5; tail -c +{} session.vox; }}", announced + 1);
+    scratch.run(&format!("{slow} | vox-record takes/ --mix --name {{label}}")).succeeded_silently();
+    for file in ["takes/phone.wav", "takes/mix.wav"] {
+        assert_eq!(Wav::read(&scratch.path(file)).frames(), 8_000, "{file}");
+    }
+}
+
+#[test]
 fn a_live_call_is_recorded_next_to_its_mix() {
     let scratch = Scratch::new("record-mix");
     let said = speech(&scratch, "said.wav", Speech::mono(48_000, 96_000));

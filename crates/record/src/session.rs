@@ -116,7 +116,10 @@ impl<'a> Session<'a> {
         if self.live {
             self.clock = self.clock.max(now);
         }
-        self.sweep(false)?;
+        // A stream may be announced long before its first record: until then nobody knows when the recording begins.
+        if self.clock != Stamp::ZERO {
+            self.sweep()?;
+        }
         let mut files = Vec::new();
         for track in self.open.values_mut().chain(&mut self.ended) {
             if let Some(tape) = track.pcm.as_mut().and_then(PcmLane::tape) {
@@ -243,7 +246,7 @@ impl<'a> Session<'a> {
         /// How often all streams are looked at, in ns of the common clock.
         const SWEEP_NS: i64 = 20_000_000;
         if self.clock != Stamp::ZERO {
-            return if self.clock.since(self.swept) >= SWEEP_NS { self.sweep(false) } else { Ok(()) };
+            return if self.clock.since(self.swept) >= SWEEP_NS { self.sweep() } else { Ok(()) };
         }
         // Without stamps nobody waits for anybody.
         let Some(origin) = self.origin(false)? else { return Ok(()) };
@@ -253,8 +256,8 @@ impl<'a> Session<'a> {
     }
 
     /// Lets every stream write what has waited long enough.
-    fn sweep(&mut self, all: bool) -> Result<(), Failure> {
-        let Some(origin) = self.origin(all)? else { return Ok(()) };
+    fn sweep(&mut self) -> Result<(), Failure> {
+        let Some(origin) = self.origin(false)? else { return Ok(()) };
         self.swept = self.clock;
         for track in self.open.values_mut() {
             let mut around = Around { origin, store: &mut self.store, mix: self.mix.as_mut() };
