@@ -1,11 +1,15 @@
 //! A call over a simulated network into the jitter buffer, on virtual time.
 
 use vox_frame::{MediaTime, Rate, SequenceNumber, Stamp};
-use vox_link::{Config as LinkConfig, Fate, Link};
+use vox_link::Config as LinkConfig;
 use vox_playout::{Config, Meta, Output, Playout, Stats};
+use vox_testkit::{DriftingClock, Events, PacketSource, SentPacket, Wire, watch_log};
 
 pub(crate) const MS: i64 = 1_000_000;
 pub(crate) const S: i64 = 1_000 * MS;
+
+/// What a packet weighs on the link.
+const WIRE_BYTES: usize = 60;
 
 /// What is sent, and over what.
 #[derive(Debug, Clone)]
@@ -52,43 +56,42 @@ impl Call {
 
     /// Plays it.
     pub(crate) fn hear(&self, config: Config) -> Heard {
-        let config = Config { max_behind_ns: i64::MAX, ..config };
-        let mut listener = Listener::new(config, self.link.ppm);
-        let (mut link, rate) = (Link::new(self.link.clone(), self.seed), Rate::HZ_48000);
-        let ticks = 48 * self.frame_ms;
-        let mut arriving: Vec<(Stamp, u64)> = Vec::new();
-        let mut last = Stamp::ZERO;
-        let deliver = |listener: &mut Listener, arriving: &mut Vec<(Stamp, u64)>, before: Option<Stamp>| {
-            arriving.sort();
-            let ready = arriving.partition_point(|(at, _)| before.is_none_or(|before| *at < before));
-            for (at, n) in arriving.drain(..ready) {
-                listener.arrive(Meta {
-                    sequence: SequenceNumber(n),
-                    timestamp: MediaTime(n * u64::from(ticks)),
-                    duration: ticks,
-                    marker: n == 0,
-                    recovered: false,
-                    padding: false,
-                    redundant: self.copies,
-                    reach: 0,
-                    silent: false,
-                    quiet: false,
-                    arrived: at,
-                    bytes: 60,
-                });
+        let (mut events, mut wire) =
+            (Events::new(), Wire::new(LinkConfig { ppm: 0.0, ..self.link.clone() }, self.seed));
+        let _log = watch_log(events.clock());
+        // The first packet leaves at 0, and the others when the sender's clock says.
+        let clock = DriftingClock::new(self.link.ppm, 0);
+        let mut source = PacketSource::opus(self.frame_ms)
+            .on(clock)
+            .from(Stamp::from_ns(-MS * i64::from(self.frame_ms)), SequenceNumber(0));
+        let mut listener = Listener::new(Config { max_behind_ns: i64::MAX, ..config }, self.link.ppm);
+        let (mut sent, mut held) = (0, Vec::new());
+        loop {
+            let sends = source.next_deadline().filter(|_| sent < self.packets);
+            let opens = self.outage.map(|(_, until)| Stamp::from_ns(until)).filter(|_| !held.is_empty());
+            // What arrives at the very moment at which something is to be played has arrived.
+            let deadlines = [sends, wire.next_deadline(), opens, listener.playout.next_deadline()];
+            if sends.is_none() && deadlines[1].is_none() && opens.is_none() {
+                break;
             }
-        };
-        for n in 0..self.packets {
-            let sent = Stamp::from_ns(rate.ns(n * u64::from(ticks)));
-            let Fate::Arrives(at) = link.handle_packet(sent, 60).fate else { continue };
-            let held = self.outage.filter(|(from, until)| (*from..*until).contains(&at.ns()));
-            let at = held.map_or(at, |(_, until)| Stamp::from_ns(until)).max(if held.is_some() { last } else { at });
-            last = at;
-            // No packet is overtaken by one that is sent a second after it.
-            deliver(&mut listener, &mut arriving, Some(sent.plus(-S)));
-            arriving.push((at, n));
+            let Some((now, who)) = events.next(Stamp::from_ns(i64::MAX), &deadlines) else { break };
+            match who {
+                0 => {
+                    let packet = source.poll(now).expect("it is due");
+                    wire.send(now, WIRE_BYTES, packet);
+                    sent += 1;
+                }
+                1 => {
+                    let packet = wire.poll(now).expect("it is due");
+                    match self.outage {
+                        Some((from, until)) if (from..until).contains(&now.ns()) => held.push(packet),
+                        _ => listener.arrive(now, &packet, self.copies),
+                    }
+                }
+                2 => held.drain(..).for_each(|packet| listener.arrive(now, &packet, self.copies)),
+                _ => listener.release(now),
+            }
         }
-        deliver(&mut listener, &mut arriving, None);
         listener.finish()
     }
 }
@@ -102,46 +105,68 @@ struct Listener {
 impl Listener {
     fn new(config: Config, ppm: f64) -> Self {
         let heard = Heard { played: Vec::new(), stats: Stats::default(), base_ns: i64::MAX, drift_ppb: Vec::new() };
-        Self { playout: Playout::new(config, Rate::HZ_48000), heard, tick_ns: 1e9 / 48_000.0 * (1.0 - ppm * 1e-6) }
+        Self { playout: Playout::new(config, Rate::HZ_48000), heard, tick_ns: 1e9 / 48_000.0 / (1.0 + ppm * 1e-6) }
     }
 
-    fn arrive(&mut self, meta: Meta) {
-        self.release(Some(meta.arrived));
-        let network = meta.arrived.ns() - self.sent(meta.timestamp);
+    fn arrive(&mut self, now: Stamp, packet: &SentPacket, copies: bool) {
+        let network = now.ns() - self.sent(packet.timestamp);
         self.heard.base_ns = self.heard.base_ns.min(network);
-        while self.heard.drift_ppb.len() as i64 <= meta.arrived.ns() / S {
+        while self.heard.drift_ppb.len() as i64 <= now.ns() / S {
             self.heard.drift_ppb.push(self.playout.drift_ppb());
         }
-        self.playout.handle_packet(meta.arrived, meta, ());
+        let meta = Meta {
+            sequence: packet.sequence,
+            timestamp: packet.timestamp,
+            duration: packet.duration,
+            marker: packet.marker,
+            recovered: false,
+            padding: false,
+            redundant: copies,
+            reach: 0,
+            silent: false,
+            quiet: false,
+            arrived: now,
+            bytes: packet.bytes,
+        };
+        self.playout.handle_packet(now, meta, ());
     }
 
     fn sent(&self, timestamp: MediaTime) -> i64 {
         (timestamp.0 as f64 * self.tick_ns) as i64
     }
 
-    fn release(&mut self, before: Option<Stamp>) {
-        while let Some(now) = self.playout.next_deadline().filter(|at| before.is_none_or(|before| *at < before)) {
-            let (due, slot, ticks, timestamp) = match self.playout.poll(now) {
-                Output::Audio(audio) => {
-                    (audio.due, audio.slot, u64::from(audio.meta.duration), Some(audio.meta.timestamp))
-                }
-                Output::Gap(gap) => (gap.due, gap.slot, gap.duration, None),
-                Output::Wait(_) | Output::Idle | Output::Ended => break,
-            };
-            self.heard.played.push(Played {
-                due,
-                slot_ns: slot as i64,
-                nominal_ns: Rate::HZ_48000.ns(ticks),
-                audio: timestamp.is_some(),
-                delay_ns: timestamp.map_or(0, |timestamp| due.ns() - self.sent(timestamp)),
-            });
+    fn release(&mut self, now: Stamp) {
+        while self.playout.next_deadline().is_some_and(|at| at <= now) {
+            if !self.release_one(now) {
+                break;
+            }
         }
+    }
+
+    fn release_one(&mut self, now: Stamp) -> bool {
+        let (due, slot, ticks, timestamp) = match self.playout.poll(now) {
+            Output::Audio(audio) => (audio.due, audio.slot, u64::from(audio.meta.duration), Some(audio.meta.timestamp)),
+            Output::Gap(gap) => (gap.due, gap.slot, gap.duration, None),
+            Output::Wait(_) | Output::Idle | Output::Ended => return false,
+        };
+        self.heard.played.push(Played {
+            due,
+            slot_ns: slot as i64,
+            nominal_ns: Rate::HZ_48000.ns(ticks),
+            audio: timestamp.is_some(),
+            delay_ns: timestamp.map_or(0, |timestamp| due.ns() - self.sent(timestamp)),
+        });
+        true
     }
 
     fn finish(mut self) -> Heard {
         let now = self.heard.played.last().map_or(Stamp::ZERO, |last| last.due);
         self.playout.finish(now, None);
-        self.release(None);
+        while let Some(now) = self.playout.next_deadline() {
+            if !self.release_one(now) {
+                break;
+            }
+        }
         self.heard.stats = *self.playout.stats();
         self.heard
     }
