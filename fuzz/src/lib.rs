@@ -17,17 +17,18 @@ pub use container::container;
 pub use frame::frame;
 pub use playout::playout;
 pub use room::{house, room};
-pub use rtp::{framing, link_trace, repair, rtcp, rtp_receiver, sdp, srtp};
+pub use rtp::{framing, link_trace, repair, rtcp, rtp_receiver, sap, sdp, srtp};
 
 /// Takes any bytes; panics where a promise is broken.
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("frame", frame),
     ("rtp_receiver", rtp_receiver),
     ("rtcp", rtcp),
     ("sdp", sdp),
+    ("sap", sap),
     ("srtp", srtp),
     ("repair", repair),
     ("framing", framing),

@@ -1,13 +1,13 @@
 //! What comes from the network.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use vox_frame::{EndReason, Stamp};
 use vox_link::Trace;
 use vox_repair::Restorer;
 use vox_rtp::{
-    ControlConfig, Deframer, Description, Framing, ReceiverConfig, Route, Session, TelephoneEvent, read_control,
-    read_streamer_greeting, write_control,
+    Change, ControlConfig, Deframer, Description, Directory, Framing, ReceiverConfig, Route, SapPacket, Session,
+    TelephoneEvent, read_control, read_streamer_greeting, write_control,
 };
 use vox_srtp::{CryptoLine, MasterKey, Suite, Unprotector};
 
@@ -143,5 +143,46 @@ pub fn framing(data: &[u8]) {
 pub fn link_trace(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
         let _ = Trace::parse(text);
+    }
+}
+
+/// Any datagrams of SAP from anybody, and any services: the list keeps its bounds, and what is withdrawn was there.
+pub fn sap(data: &[u8]) {
+    if let Ok(packet) = SapPacket::parse(data) {
+        assert_eq!(SapPacket::parse(&packet.to_bytes()), Ok(packet));
+    }
+    let mut steps = Pieces::new(data);
+    let mut directory = Directory::default();
+    let (mut now, mut listed) = (Stamp::ZERO, 0);
+    while !steps.is_empty() {
+        now = now.plus(i64::from(steps.byte()) * 50_000_000);
+        let step = steps.byte();
+        let from = IpAddr::from([192, 0, 2, step >> 4]);
+        let bytes = steps.piece();
+        let name = (step >> 2 & 3).to_string();
+        let _refused = match step & 3 {
+            0 => directory.handle_sap(now, from, bytes),
+            1 => {
+                let packet = SapPacket { deletion: step & 4 != 0, hash: 1, origin: from, description: bytes };
+                directory.handle_sap(now, from, &packet.to_bytes())
+            }
+            2 => directory.handle_service(now, &name, bytes),
+            _ => {
+                directory.handle_service_gone(&name);
+                Ok(())
+            }
+        };
+        directory.handle_timeout(now);
+        while let Some(change) = directory.poll() {
+            match change {
+                Change::Found(found) => {
+                    assert!(!found.name.contains(char::is_control), "{:?}", found.name);
+                    listed += 1;
+                }
+                Change::Changed(_) => {}
+                Change::Gone(_) => listed -= 1,
+            }
+        }
+        assert_eq!(directory.sessions().count(), listed);
     }
 }

@@ -7,11 +7,12 @@ use rand_pcg::rand_core::Rng;
 const RUNS: u64 = 3000;
 
 /// Valid inputs to begin from.
-const SEEDS: [&[u8]; 8] = [
+const SEEDS: [&[u8]; 9] = [
     include_bytes!("../../crates/frame/tests/data/every-record.vox"),
     b"\x80\x60\x00\x01\x00\x00\x00\xa0\xde\xad\xbe\xef\xfc\xff\xfe",
     b"\x80\xc8\x00\x06\xde\xad\xbe\xef\xe9\xd4\x80\x00\x00\x00\x00\x00\x00\x00\x00\xa0\x00\x00\x00\x01\x00\x00\x00\x0a",
     b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 5004 RTP/AVP 96\r\na=rtpmap:96 opus/48000/2\r\n",
+    b"\x20\0\x12\x34\xc0\0\x02\x01application/sdp\0v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=a talk\r\nc=IN IP4 239.1.2.3/4\r\nt=0 0\r\nm=audio 5004 RTP/AVP 0\r\n",
     b"RIFF\x2c\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0data\x08\0\0\0\0\0\x01\0\x02\0\x03\0",
     b"\0\x0c\x80\0\0\x01\0\0\0\xa0\0\0\0\x01\0\x16\0\0\0SamplesPerSecond:8000",
     b"CONNECT ana\nJOIN lobby\nMSG lobby :hello\nMUTE bob in\nPING\n",

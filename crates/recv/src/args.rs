@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use vox_announce::Way;
 use vox_cli::SecretSource;
 use vox_cli::value::{MaxAge, Millis, Seconds};
 use vox_frame::Rate;
@@ -13,12 +14,14 @@ use vox_srtp::Suite;
 /// Receives RTP over UDP or TCP: every source (SSRC) that it hears becomes a stream.
 ///
 /// `:PORT` hears this host only; `0.0.0.0:PORT`, `[::]:PORT` or a multicast GROUP:PORT is asking for more.
+///
+/// Example: vox-recv --discover --timeout 15; vox-recv --join "morning show" | vox-jitter | vox-play
 #[derive(Debug, Parser)]
 #[command(name = "vox-recv", version)]
 pub(crate) struct Args {
     /// Where to listen: `:5004`, `0.0.0.0:5004`, `[::1]:5004`, `239.1.2.3:5004`; `tcp://0.0.0.0:5004` for RTP over TCP
     /// (RFC 4571), by as many connections as there may be sources.
-    #[arg(value_name = "ADDR:PORT", value_parser = parse_address, required_unless_present = "sdp")]
+    #[arg(value_name = "ADDR:PORT", value_parser = parse_address, required_unless_present_any = ["sdp", "discover", "join"])]
     pub(crate) address: Option<Address>,
 
     /// Connect to tcp://HOST:PORT, and hear what comes.
@@ -40,6 +43,34 @@ pub(crate) struct Args {
     /// Take address, payload types and source from a session description.
     #[arg(long, value_name = "FILE", conflicts_with = "address")]
     pub(crate) sdp: Option<PathBuf>,
+
+    /// List the sessions that are announced, as they come (+), change (~) and go (-), and receive none of them.
+    #[arg(long, conflicts_with_all = ["address", "sdp"])]
+    pub(crate) discover: bool,
+
+    /// Wait until a session of that name is announced, and receive it.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["address", "sdp", "discover"])]
+    pub(crate) join: Option<String>,
+
+    /// Heed announcements by `sap` (RFC 2974) or `mdns` (DNS-SD, `_rtp._udp`) only.
+    #[arg(long, value_name = "WAY")]
+    via: Option<Way>,
+
+    /// With --discover: list for so long [default: until a signal]. With --join: look for the session no longer.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<Seconds>,
+
+    /// With --discover: a JSON line for each change, with the whole session description.
+    #[arg(long, requires = "discover")]
+    pub(crate) json: bool,
+
+    /// Heed announcements by SAP of that host only: anybody may announce anything.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) announcer: Option<IpAddr>,
+
+    /// Hear SAP on one more group.
+    #[arg(long, value_name = "GROUP", value_parser = parse_group)]
+    pub(crate) sap_group: Option<IpAddr>,
 
     /// What a payload type means, such as `97=opus/48000/2` or `0=opus/8000`; may be given several times.
     /// Known without: 0 PCMU, 8 PCMA, 10 and 11 L16, 96 Opus, 63 red (RFC 2198), 127 ulpfec (RFC 5109),
@@ -140,6 +171,16 @@ pub(crate) enum Compat {
 }
 
 impl Args {
+    /// How announcements are heard.
+    pub(crate) fn ways(&self) -> Vec<Way> {
+        match (self.via, self.announcer) {
+            (Some(way), _) => vec![way],
+            // Whose announcement it is cannot be told by mDNS.
+            (None, Some(_)) => vec![Way::Sap],
+            (None, None) => vec![Way::Sap, Way::Mdns],
+        }
+    }
+
     /// What was said on the command line, on top of what the session is known by.
     pub(crate) fn add_to(&self, session: &mut Description) {
         for (number, format) in &self.map {
@@ -164,6 +205,11 @@ fn parse_address(text: &str) -> Result<Address, String> {
         None => text.parse().map_err(|_| wrong()),
     };
     address.map(Address::Udp)
+}
+
+fn parse_group(text: &str) -> Result<IpAddr, String> {
+    let group = text.parse().ok().filter(IpAddr::is_multicast);
+    group.ok_or_else(|| "a multicast group, such as 239.255.255.255".to_owned())
 }
 
 fn parse_rate(text: &str) -> Result<Rate, String> {

@@ -1,6 +1,7 @@
 //! Receives RTP over UDP or TCP as streams of records.
 
 mod args;
+mod discover;
 mod inlet;
 mod ports;
 mod stage;
@@ -24,7 +25,7 @@ use vox_sys::{Clock, monotonic_ns};
 const SOURCE_TIMEOUT_NS: i64 = 30_000_000_000;
 
 fn main() -> ExitCode {
-    vox_cli::run(|args: Args| receive(&args))
+    vox_cli::run(|args: Args| if args.discover { discover::list(&args) } else { receive(&args) })
 }
 
 fn receive(args: &Args) -> Result<(), Failure> {
@@ -51,16 +52,19 @@ fn receive(args: &Args) -> Result<(), Failure> {
 
 /// Where to listen, and what the payload types mean there.
 fn description(args: &Args) -> Result<Description, Failure> {
-    let mut description = match (&args.sdp, &args.address) {
-        (Some(file), _) => {
+    let mut description = match (&args.join, &args.sdp, &args.address) {
+        (Some(name), ..) => discover::find(args, name)?,
+        (None, Some(file), _) => {
             let text = std::fs::read(file)
                 .map_err(|error| Failure::failed(format_args!("cannot read {}: {error}", file.display())))?;
             Description::parse(&text).map_err(|error| Failure::input(format_args!("{}: {error}", file.display())))?
         }
-        (None, Some(Address::Udp(address))) => Description::of(*address),
+        (None, None, Some(Address::Udp(address))) => Description::of(*address),
         // Addresses of TCP stay what they are: they may be names.
-        (None, Some(Address::Tcp(_))) => Description::of((Ipv4Addr::UNSPECIFIED, 0).into()),
-        (None, None) => return Err(Failure::usage("nothing to listen on: give ADDR:PORT or --sdp FILE")),
+        (None, None, Some(Address::Tcp(_))) => Description::of((Ipv4Addr::UNSPECIFIED, 0).into()),
+        (None, None, None) => {
+            return Err(Failure::usage("nothing to listen on: give ADDR:PORT, --sdp FILE or --join NAME"));
+        }
     };
     args.add_to(&mut description);
     Ok(description)

@@ -6,10 +6,11 @@
 //!
 //! The rules followed: RFC 3550 (RTP; appendix A.1 for the validation of sources), RFC 3551 (static payload types,
 //! talk spurts), RFC 4571 (packets over TCP), RFC 7587 (Opus), RFC 5761 (telling RTCP from RTP), RFC 8866 and RFC 4570
-//! (session descriptions).
+//! (session descriptions), RFC 2974 (announcements of them).
 
 mod advice;
 mod control;
+mod directory;
 mod event;
 mod extension;
 mod framing;
@@ -23,6 +24,7 @@ mod payload;
 mod receiver;
 mod reception;
 mod rtcp;
+mod sap;
 mod sdp;
 mod sender;
 mod session;
@@ -32,6 +34,7 @@ mod tones;
 
 pub use advice::LossAdvice;
 pub use control::{Control, ControlConfig, Outgoing, RemoteReport};
+pub use directory::{Announcer, Change, Directory, Listed, Unlisted, description_from_txt, description_to_txt};
 pub use event::{TELEPHONE_EVENT, TelephoneEvent, code_of, key_of};
 pub use extension::{ExtensionMap, HeaderExtension, HeaderFacts};
 pub use framing::{Deframer, Framing, FramingError, read_streamer_greeting, streamer_greeting};
@@ -44,6 +47,7 @@ pub use payload::{Content, PayloadFormat, PayloadMap, PayloadTypeError, static_f
 pub use receiver::{Receiver, ReceiverConfig, ReceiverStats};
 pub use reception::Reception;
 pub use rtcp::{Block, Fact, Malformed, read_control, write_control};
+pub use sap::{MAX_DESCRIPTION, SAP_GROUPS, SAP_PORT, SapAnnouncer, SapError, SapPacket, sap_group};
 pub use sdp::{AnnouncedStream, Announcement, Description, Retransmission, SdpError, Secret, is_source_specific};
 pub use sender::{Piece, Sender};
 pub use session::{Protocol, Session};

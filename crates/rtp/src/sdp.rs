@@ -21,12 +21,16 @@ const MAX_CRYPTO: usize = 16;
 /// An audio stream of a session description, as a receiver needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
+    /// The name of the session; empty where it has none.
+    pub name: String,
     /// Where it is sent to.
     pub address: IpAddr,
     /// The UDP port.
     pub port: u16,
     /// What its payload types mean.
     pub map: PayloadMap,
+    /// The payload types that it may use, the best first.
+    pub payload_types: Vec<u8>,
     /// For source-specific multicast, the only sender (RFC 4570).
     pub source: Option<IpAddr>,
     /// What the ids of header extensions mean (RFC 8285).
@@ -68,6 +72,8 @@ impl fmt::Debug for Secret {
 /// What a sender announces: streams that go to one address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announcement {
+    /// The name of the session, for people.
+    pub name: String,
     /// Where they are sent to.
     pub address: IpAddr,
     /// The UDP port.
@@ -86,6 +92,8 @@ pub struct Announcement {
     pub rtcp_mux: bool,
     /// What secures the packets: the value of an `a=crypto` line (RFC 4568). Whoever reads the description has the key.
     pub crypto: Option<Secret>,
+    /// Whether packets are secured (RTP/SAVP) by a key that is told elsewhere; with `crypto` they are anyhow.
+    pub secure: bool,
     /// Payload type of redundant audio (RFC 2198), where the streams are repeated.
     pub red: Option<u8>,
     /// Payload type of parity packets (RFC 5109), where there are some.
@@ -137,9 +145,11 @@ impl Description {
     /// A session at that address of which nothing else is known.
     pub fn of(address: SocketAddr) -> Self {
         Self {
+            name: String::new(),
             address: address.ip(),
             port: address.port(),
             map: PayloadMap::standard(),
+            payload_types: Vec::new(),
             source: None,
             extensions: ExtensionMap::default(),
             rtcp_mux: false,
@@ -165,9 +175,12 @@ impl Description {
         let address = connection.connection_address.split('/').next().and_then(|address| address.parse().ok());
         let address: IpAddr = address.ok_or(SdpError::NoAddress)?;
         Ok(Self {
+            // A name that is one space is none (RFC 8866, section 5.3).
+            name: session.session_name.trim().to_owned(),
             address,
             port: media.port,
             map: payload_types(media),
+            payload_types: media.fmt.split_ascii_whitespace().filter_map(|number| number.parse().ok()).collect(),
             source: source_of(media.attributes.iter().chain(&session.attributes), address),
             extensions: extensions(media.attributes.iter().chain(&session.attributes)),
             rtcp_mux: media.attributes.iter().any(|attribute| attribute.attribute == "rtcp-mux"),
@@ -183,9 +196,18 @@ impl Description {
 }
 
 impl Announcement {
+    /// What everybody may know of it: all but the key. That the streams are secured is still said.
+    #[must_use]
+    pub fn public(&self) -> Self {
+        Self { secure: self.secure || self.crypto.is_some(), crypto: None, ..self.clone() }
+    }
+
     /// The description as text. Streams share the port: SSRC and payload type tell them apart (RFC 5576).
     pub fn to_sdp(&self) -> String {
         let Self { address, session, version, port, .. } = self;
+        // Whatever it holds, it is one line.
+        let name = self.name.replace(|c: char| c.is_control(), " ");
+        let name = if name.trim().is_empty() { "-" } else { name.trim() };
         let family = if address.is_ipv4() { "IP4" } else { "IP6" };
         let ttl = if address.is_multicast() && address.is_ipv4() { format!("/{}", self.ttl) } else { String::new() };
         let mut types: Vec<u8> = self.streams.iter().map(|stream| stream.payload_type).collect();
@@ -201,11 +223,11 @@ impl Announcement {
         let list: String = types.iter().map(|number| format!(" {number}")).collect();
         let origin = self.source.filter(|source| !source.is_unspecified()).unwrap_or(*address);
         let origin_family = if origin.is_ipv4() { "IP4" } else { "IP6" };
-        let profile = if self.crypto.is_some() { "SAVP" } else { "AVP" };
+        let profile = if self.secure || self.crypto.is_some() { "SAVP" } else { "AVP" };
         // Requests are early feedback (RFC 4585).
         let feedback = if self.retransmission.is_some() { "F" } else { "" };
         let mut text = format!(
-            "v=0\r\no=- {session} {version} IN {origin_family} {origin}\r\ns=Voxpipe\r\nc=IN {family} {address}{ttl}\r\n\
+            "v=0\r\no=- {session} {version} IN {origin_family} {origin}\r\ns={name}\r\nc=IN {family} {address}{ttl}\r\n\
              t=0 0\r\nm=audio {port} RTP/{profile}{feedback}{list}\r\n"
         );
         if let Some(crypto) = &self.crypto {
@@ -245,7 +267,7 @@ impl Announcement {
             if let Some(events) = stream.events.filter(|number| known & (1 << number) == 0) {
                 known |= 1 << events;
                 line(text, format_args!("rtpmap:{events} telephone-event/{}", stream.format.clock.hz()));
-                line(text, format_args!("fmtp:{events} 0-15"));
+                line(text, format_args!("fmtp:{events} 0-16"));
             }
         }
     }
@@ -320,6 +342,7 @@ mod tests {
 
     fn announcement(address: &str) -> Announcement {
         Announcement {
+            name: "a talk".to_owned(),
             address: address.parse().expect("an address"),
             port: 5004,
             ttl: 4,
@@ -329,6 +352,7 @@ mod tests {
             extensions: ExtensionMap::default(),
             rtcp_mux: false,
             crypto: None,
+            secure: false,
             red: None,
             parity: None,
             retransmission: None,
@@ -356,8 +380,26 @@ mod tests {
         let read = Description::parse(text.as_bytes()).expect("a description");
         let name = |number| read.map.get(number).map(ToString::to_string);
         assert_eq!((read.address.to_string(), read.port), ("239.1.2.3".to_owned(), 5004));
+        assert_eq!((read.name.as_str(), read.payload_types.as_slice()), ("a talk", &[97, 0][..]));
         assert_eq!((name(97), name(0)), (Some("opus/48000/2".to_owned()), Some("PCMU/8000".to_owned())));
         assert!(read.map.is_stereo_expected(97) && !read.map.is_stereo_expected(0));
+    }
+
+    #[test]
+    fn telephone_events_are_described_at_the_clock_of_the_audio() {
+        let mut announcement = announcement("192.0.2.1");
+        announcement.streams = vec![AnnouncedStream { events: Some(101), ..stream(1, 0, "PCMU/8000") }];
+        let text = announcement.to_sdp();
+        assert!(text.contains("m=audio 5004 RTP/AVP 0 101\r\n"), "{text}");
+        assert!(text.contains("a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\n"), "{text}");
+        let map = Description::parse(text.as_bytes()).expect("a description").map;
+        assert_eq!(map.get(101).map(ToString::to_string).as_deref(), Some("telephone-event/8000"));
+    }
+
+    #[test]
+    fn a_name_cannot_add_lines() {
+        let text = Announcement { name: "x\r\nm=audio 1 RTP/AVP 0".to_owned(), ..announcement("192.0.2.1") }.to_sdp();
+        assert_eq!(text.lines().filter(|line| line.starts_with("m=")).count(), 1, "{text}");
     }
 
     #[test]
@@ -408,6 +450,8 @@ mod tests {
         let read = Description::parse(text.as_bytes()).expect("a description");
         assert_eq!((read.secure, read.crypto[0].expose()), (true, crypto));
         assert!(!format!("{read:?} {announcement:?}").contains("d0Rm"));
+        let public = announcement.public().to_sdp();
+        assert!(public.contains("RTP/SAVP 97 0\r\n") && !public.contains("crypto"), "{public}");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The arguments of `vox-send`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use vox_announce::Way;
 use vox_cli::value::{MaxAge, Seconds};
 use vox_cli::{MuteArgs, SecretSource};
 use vox_repair::{ParityShape, Protection};
@@ -38,6 +39,23 @@ pub(crate) struct Args {
     /// Write a session description of all streams to FILE, for players at the first destination.
     #[arg(long, value_name = "FILE")]
     pub(crate) sdp: Option<PathBuf>,
+
+    /// Announce the session to whoever listens, until the end: `sap` (RFC 2974), `mdns` (DNS-SD), or `sap,mdns`. A key is
+    /// never announced.
+    #[arg(long, value_name = "WAY", value_delimiter = ',', requires = "name")]
+    pub(crate) announce: Vec<Way>,
+
+    /// The name of the session, in its announcements and in --sdp: up to 63 bytes.
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    pub(crate) name: Option<String>,
+
+    /// The mean time between announcements by SAP.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_interval, requires = "announce")]
+    pub(crate) announce_interval: Seconds,
+
+    /// Announce by SAP to that group [default: by RFC 2974 that of the destination's scope, such as 239.255.255.255].
+    #[arg(long, value_name = "GROUP", value_parser = parse_group, requires = "announce")]
+    pub(crate) sap_group: Option<IpAddr>,
 
     /// Send SRTP, made with the key in FILE or in the environment variable NAME: base64 or hexadecimal, master key and
     /// salt together, or an `a=crypto` line. --sdp then writes the key too. A new key for each run, please.
@@ -103,11 +121,11 @@ pub(crate) struct Args {
 
     /// The interface of multicast packets, by name or IPv4 address.
     #[arg(long, value_name = "NAME|ADDR")]
-    interface: Option<String>,
+    pub(crate) interface: Option<String>,
 
     /// Keep multicast packets from this host's own listeners.
     #[arg(long)]
-    no_loop: bool,
+    pub(crate) no_loop: bool,
 
     /// Send from this address and port.
     #[arg(long, value_name = "ADDR:PORT")]
@@ -219,6 +237,23 @@ fn parse_destination(text: &str) -> Result<String, String> {
         Some(1..) => Ok(text.to_owned()),
         _ => Err("not HOST:PORT, such as 192.168.1.2:5004".to_owned()),
     }
+}
+
+/// A name must fit a label of DNS (RFC 6763, section 4.1.1).
+fn parse_name(text: &str) -> Result<String, String> {
+    let fits = (1..=63).contains(&text.len()) && !text.chars().any(char::is_control) && !text.trim().is_empty();
+    if fits { Ok(text.to_owned()) } else { Err("a name of 1 to 63 bytes, in one line".to_owned()) }
+}
+
+fn parse_interval(text: &str) -> Result<Seconds, String> {
+    let interval: Seconds = text.parse()?;
+    let limits = 1_000_000_000..=3_600_000_000_000;
+    if limits.contains(&interval.ns()) { Ok(interval) } else { Err("from 1 s to 1 h".to_owned()) }
+}
+
+fn parse_group(text: &str) -> Result<IpAddr, String> {
+    let group = text.parse().ok().filter(IpAddr::is_multicast);
+    group.ok_or_else(|| "a multicast group, such as 239.255.255.255".to_owned())
 }
 
 fn parse_map(text: &str) -> Result<(u8, PayloadFormat), String> {

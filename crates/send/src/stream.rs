@@ -126,7 +126,9 @@ impl Stream {
             format: self.carried.clone(),
             stereo: self.format.channels != Channels::MONO,
             packet_ms: self.format.rate.ns(u64::from(self.format.frame.max(1))) as f64 / 1e6,
-            events: None,
+            // What came from RTP has events of its own, if any, and nobody can press a key here.
+            events: Some(self.sender.event_type())
+                .filter(|events| !self.sender.keeps_numbers() && *events != self.payload_type),
             again: self.again,
             cname: lock(&self.control).cname(self.ssrc()).map(str::to_owned),
         }

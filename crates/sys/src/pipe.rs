@@ -1,7 +1,7 @@
 //! Pipes and waiting: sizes, whole writes, and sleeping until something can be read or a deadline comes.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -51,6 +51,14 @@ pub fn read(fd: impl AsFd, space: &mut [u8]) -> io::Result<usize> {
 /// As the system says.
 pub fn write(fd: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     Ok(rustix::io::write(fd, bytes)?)
+}
+
+/// A pipe by which one thread wakes another that waits for descriptors: reader and writer. Neither end ever blocks.
+///
+/// # Errors
+/// As the system says.
+pub fn waker() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK)?)
 }
 
 /// Waits until one of `readable` can be read, or `writable` written, or the deadline (ns of CLOCK_MONOTONIC) has
