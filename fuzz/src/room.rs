@@ -45,7 +45,7 @@ const LINES: [&str; 32] = [
 pub fn house(data: &[u8]) {
     let mut pieces = Pieces::new(data);
     let mut drawn = 0u64;
-    let mut hall = Hall::new(Config::default(), move || {
+    let mut hall = Hall::new(Config { keeps: true, may_register: true, ..Config::default() }, move || {
         drawn += 1;
         drawn
     });
@@ -109,8 +109,8 @@ fn settle(hall: &mut Hall, now: Stamp, open: &mut [Option<ConnId>; 4]) {
                 open.iter_mut().filter(|slot| **slot == Some(conn)).for_each(|slot| *slot = None);
             }
             Output::Protect(ticket, password) => hall.handle_protected(ticket, password),
-            Output::Verify(ticket, password, kept) => hall.handle_verified(ticket, password == kept),
-            Output::Packet(..) => {}
+            Output::Verify(ticket, password, kept) => hall.handle_verified(now, ticket, password == kept),
+            Output::Packet(..) | Output::Save(_) | Output::Guessed(_) => {}
         }
     }
 }

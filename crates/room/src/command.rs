@@ -10,15 +10,8 @@ pub const MAX_LINE: usize = 1024;
 /// A line of a client, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Says who it is; `resume` is the token of a session that was lost.
-    Connect {
-        /// Its nickname.
-        nick: Nick,
-        /// Its name for people.
-        real_name: String,
-        /// The token that [`Command::Session`] was answered with.
-        resume: Option<u128>,
-    },
+    /// Says who it is.
+    Connect(Hello),
     /// The answer to a PING.
     Pong(u64),
     /// Is the server there?
@@ -63,12 +56,31 @@ pub enum Command {
     Events(Telling),
     /// Asks for a token with which a lost connection is taken up again.
     Session,
+    /// Makes the nickname one's own, by a password.
+    Register(String),
+    /// Whether a room is to outlive the server.
+    Keep(RoomName, bool),
+    /// Somebody may not enter a room, or (false) may again.
+    Ban(RoomName, Nick, bool),
     /// How TALK is spoken.
     Dialect(Dialect),
     /// Which lines are there?
     Help,
     /// Goodbye.
     Disconnect,
+}
+
+/// Who somebody says he is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// His nickname.
+    pub nick: Nick,
+    /// His name for people.
+    pub real_name: String,
+    /// The token that [`Command::Session`] was answered with, of a connection that was lost.
+    pub resume: Option<u128>,
+    /// The password of the nickname, where it is registered.
+    pub password: Option<String>,
 }
 
 /// With whom a call is.
@@ -190,7 +202,7 @@ pub enum Misunderstood {
 
 /// Every verb, how it is written, and what for.
 pub const GRAMMAR: &[(&str, &str, &str)] = &[
-    ("CONNECT", "CONNECT: \"Nickname\" \"Real Name\" 1.0.0", "say who you are, before all else"),
+    ("CONNECT", "CONNECT: \"Nickname\" \"Real Name\" 1.0.0 [pass=PASSWORD]", "say who you are, before all else"),
     ("JOIN", "JOIN: #room [password]", "enter a room; it is made where there is none"),
     ("LEAVE", "LEAVE: #room", "leave a room"),
     ("USERLIST", "USERLIST #room", "who is in a room"),
@@ -206,6 +218,10 @@ pub const GRAMMAR: &[(&str, &str, &str)] = &[
     ("MUTE", "MUTE [Nickname|#room][: in|out|both|me]", "silence yourself, another, a room"),
     ("UNMUTE", "UNMUTE [Nickname|#room][: in|out|both|me]", "the opposite"),
     ("KICK", "KICK #room: Nickname", "send somebody out of a room of yours"),
+    ("BAN", "BAN #room: Nickname", "let somebody into a room of yours no more"),
+    ("UNBAN", "UNBAN #room: Nickname", "let him in again"),
+    ("REGISTER", "REGISTER: password", "make your nickname your own"),
+    ("KEEP", "KEEP #room: on|off", "a room of yours stays when everybody has left"),
     (
         "VOICE",
         "VOICE #room[: udp|tcp], VOICE: udp|tcp, VOICE: off",
@@ -268,6 +284,10 @@ impl Command {
             "MUTE" => Self::Mute(muted(about, what)?, true),
             "UNMUTE" => Self::Mute(muted(about, what)?, false),
             "KICK" => Self::Kick(RoomName::parse(about)?, Nick::parse(what)?),
+            "BAN" => Self::Ban(RoomName::parse(about)?, Nick::parse(what)?, true),
+            "UNBAN" => Self::Ban(RoomName::parse(about)?, Nick::parse(what)?, false),
+            "REGISTER" => Self::Register(password(one()?)?),
+            "KEEP" => Self::Keep(RoomName::parse(about)?, switch(what)?),
             "VOICE" => Self::Voice(voice(about, what)?),
             "STREAM" => Self::Stream(about.parse().ok()?, StreamFacts::parse(what)?),
             "STREAMEND" => stream_end(about, what)?,
@@ -324,8 +344,12 @@ fn connect(what: &str) -> Option<Command> {
         Some(token) => Some(u128::from_str_radix(token, 16).ok()?),
         None => None,
     };
+    let password = match rest.split_whitespace().find_map(|word| word.strip_prefix("pass=")) {
+        Some(secret) => Some(password(secret)?),
+        None => None,
+    };
     let real_name = real_name.chars().filter(|c| !c.is_control()).take(64).collect();
-    Some(Command::Connect { nick: Nick::parse(nick)?, real_name, resume })
+    Some(Command::Connect(Hello { nick: Nick::parse(nick)?, real_name, resume, password }))
 }
 
 fn quoted(text: &str) -> Option<(&str, &str)> {
@@ -415,6 +439,14 @@ fn recording(what: &str) -> Option<Recording> {
         "forbid" => Recording::Forbid,
         _ => return None,
     })
+}
+
+fn switch(what: &str) -> Option<bool> {
+    match what.to_ascii_lowercase().as_str() {
+        "on" => Some(true),
+        "off" => Some(false),
+        _ => None,
+    }
 }
 
 fn telling(what: &str) -> Option<Telling> {

@@ -1,8 +1,10 @@
 //! The server without its sockets.
 
+mod admin;
 mod answer;
 mod calls;
 mod forward;
+mod lasting;
 mod mute;
 mod people;
 mod rooms;
@@ -16,7 +18,9 @@ use std::sync::Arc;
 use vox_frame::Stamp;
 
 use crate::{Limits, Misunderstood, Nick, RoomName};
+pub use admin::{Admin, MemberView, RoomView};
 use calls::Call;
+pub use lasting::{Ban, Change, KeptRoom};
 use people::{Connection, Member, MemberId, People};
 use rooms::{Room, Ticket};
 use voice::Place;
@@ -43,14 +47,28 @@ pub struct Config {
     pub host: String,
     /// Every bound.
     pub limits: Limits,
-    /// Whether everybody is told at once who enters the lobby.
+    /// Whether clients may make rooms.
     pub may_create: bool,
+    /// Whether there is something that keeps what is to outlive the server ([`Output::Save`]).
+    pub keeps: bool,
+    /// Whether anybody may register his nickname.
+    pub may_register: bool,
+    /// Whether only registered nicknames are let in.
+    pub members_only: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
         let lobby = RoomName::parse("#lobby").expect("a room's name");
-        Self { lobby, host: "localhost".to_owned(), limits: Limits::default(), may_create: true }
+        Self {
+            lobby,
+            host: "localhost".to_owned(),
+            limits: Limits::default(),
+            may_create: true,
+            keeps: false,
+            may_register: false,
+            members_only: false,
+        }
     }
 }
 
@@ -67,6 +85,10 @@ pub enum Output {
     Protect(u64, String),
     /// Check a password against what was kept, for [`Hall::handle_verified`].
     Verify(u64, String, String),
+    /// Keep this for the next start ([`Hall::restore`]).
+    Save(Change),
+    /// Somebody there guesses passwords.
+    Guessed(ConnId),
 }
 
 /// Counters since the start.
@@ -121,6 +143,9 @@ pub struct Hall {
     timers: BTreeSet<(i64, Timer)>,
     tickets: BTreeMap<u64, Ticket>,
     next_ticket: u64,
+    /// Registered nicknames, and what was made of their passwords.
+    accounts: BTreeMap<Nick, String>,
+    bans: BTreeSet<Ban>,
     outputs: VecDeque<Output>,
     stats: HallStats,
 }
@@ -161,6 +186,8 @@ impl Hall {
             timers: BTreeSet::new(),
             tickets: BTreeMap::new(),
             next_ticket: 0,
+            accounts: BTreeMap::new(),
+            bans: BTreeSet::new(),
             outputs: VecDeque::new(),
             stats: HallStats::default(),
         };
@@ -178,11 +205,11 @@ impl Hall {
         self.people.len()
     }
 
-    /// Entries of all tables that know of somebody or something besides the lobby: none when nobody is here.
+    /// Entries of all tables that know of somebody or something besides what lasts: none when nobody is here.
     pub fn left_over(&self) -> usize {
         self.connections.len()
             + self.people.len()
-            + self.rooms.len().saturating_sub(1)
+            + self.rooms.values().filter(|room| !room.lasting && !room.kept).count()
             + self.calls.len()
             + self.seated.len()
             + self.tokens.len()

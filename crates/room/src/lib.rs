@@ -18,10 +18,10 @@ mod notice;
 mod wire;
 
 pub use command::{
-    Carrier, Command, Dialect, Direction, GRAMMAR, MAX_LINE, Misunderstood, Muted, Party, Recording, StreamFacts,
-    TalkAction, Telling,
+    Carrier, Command, Dialect, Direction, GRAMMAR, Hello, MAX_LINE, Misunderstood, Muted, Party, Recording,
+    StreamFacts, TalkAction, Telling,
 };
-pub use hall::{Config, ConnId, Hall, HallStats, Output, Path};
+pub use hall::{Admin, Ban, Change, Config, ConnId, Hall, HallStats, KeptRoom, MemberView, Output, Path, RoomView};
 pub use limits::Limits;
 pub use listener::{LEVEL_EXTENSION, Listener};
 pub use name::{MAX_NICK, MAX_ROOM, Nick, RoomName};

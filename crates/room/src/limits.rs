@@ -18,6 +18,12 @@ pub struct Limits {
     pub streams_each: usize,
     /// Nicknames that one member may turn a deaf ear to.
     pub ignored_each: usize,
+    /// Nicknames that may be registered.
+    pub accounts: usize,
+    /// Addresses and nicknames that may be banned from the server.
+    pub bans: usize,
+    /// Nicknames that may be banned from a room.
+    pub banned_each: usize,
     /// Lines a second that a connection may send, in the long run.
     pub lines_per_s: u32,
     /// Lines that it may send at once.
@@ -51,6 +57,9 @@ impl Default for Limits {
             rooms_each: 16,
             streams_each: 8,
             ignored_each: 256,
+            accounts: 100_000,
+            bans: 65_536,
+            banned_each: 256,
             lines_per_s: 20,
             lines_burst: 200,
             lines_excess: 400,

@@ -62,7 +62,7 @@ impl Hall {
 
     fn handle_command(&mut self, now: Stamp, conn: ConnId, command: Command, text: &str) {
         match command {
-            Command::Connect { nick, real_name, resume } => self.connect(now, conn, nick, real_name, resume),
+            Command::Connect(hello) => self.connect(now, conn, hello),
             Command::Disconnect => self.disconnect(now, conn),
             Command::Ping(text) => self.send(conn, format!("PONG: {}", printable(&text))),
             Command::Pong(number) => self.pong(now, conn, number),
@@ -123,14 +123,15 @@ impl Hall {
                 Ok(())
             }
             Command::Session => self.session(id),
+            Command::Register(password) => self.register(conn, id, password),
+            Command::Keep(room, on) => self.keep(id, &room, on),
+            Command::Ban(room, nick, on) => self.ban_from(now, id, &room, &nick, on),
             Command::Dialect(dialect) => {
                 self.set_dialect(conn, dialect);
                 self.send(conn, "DIALECT: as you wish");
                 Ok(())
             }
-            Command::Connect { .. } | Command::Disconnect | Command::Ping(_) | Command::Pong(_) | Command::Help => {
-                Ok(())
-            }
+            Command::Connect(_) | Command::Disconnect | Command::Ping(_) | Command::Pong(_) | Command::Help => Ok(()),
         }
     }
 

@@ -55,6 +55,7 @@ impl Hall {
                 for member in members {
                     self.tell(member, format!("{word} {name}"));
                 }
+                self.save_room(&name);
                 self.refresh(&Place::Room(name));
                 Ok(())
             }

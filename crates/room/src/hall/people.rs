@@ -36,6 +36,8 @@ pub(super) struct Connection {
 pub(super) struct Member {
     pub(super) nick: Nick,
     pub(super) real_name: String,
+    /// Its nickname is its own, by a password.
+    pub(super) registered: bool,
     /// None while its connection is lost and its seat is kept.
     pub(super) conn: Option<ConnId>,
     pub(super) rooms: BTreeSet<RoomName>,
@@ -52,6 +54,8 @@ pub(super) struct Member {
     pub(super) packets: Bucket,
     /// Nobody hears it, by its own wish.
     pub(super) muted_in: bool,
+    /// Nobody hears it, by the wish of who runs the server.
+    pub(super) gagged: bool,
     /// It hears nobody, by its own wish.
     pub(super) muted_out: bool,
     pub(super) ignores: BTreeSet<Nick>,

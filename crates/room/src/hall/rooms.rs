@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use vox_frame::Stamp;
 
 use super::answer::{Done, refuse};
+use super::lasting::Change;
 use super::people::MemberId;
 use super::voice::Place;
 use super::{ConnId, Hall, Output, lists};
@@ -18,14 +19,20 @@ pub(super) struct Room {
     /// Who may mute, lock, kick and delete.
     pub(super) operators: BTreeSet<MemberId>,
     /// What was made of its password.
-    password: Option<String>,
+    pub(super) password: Option<String>,
     /// Only operators are heard.
     pub(super) muted: bool,
     /// Who says that he records.
-    recorders: BTreeSet<MemberId>,
-    forbids_recording: bool,
+    pub(super) recorders: BTreeSet<MemberId>,
+    pub(super) forbids_recording: bool,
     /// Whether it stays when everybody has left.
-    lasting: bool,
+    pub(super) lasting: bool,
+    /// Whether it stays beyond that, and beyond the server.
+    pub(super) kept: bool,
+    /// Registered nicknames that are its operators whenever they enter.
+    pub(super) owners: BTreeSet<Nick>,
+    /// Nicknames that may not enter.
+    pub(super) banned: BTreeSet<Nick>,
     /// Nobody hears these, by an operator's wish.
     pub(super) silenced: BTreeSet<MemberId>,
     /// These hear nobody, by an operator's wish.
@@ -43,6 +50,9 @@ impl Room {
 pub(super) enum Ticket {
     Lock(ConnId, RoomName),
     Enter(ConnId, RoomName),
+    Register(ConnId),
+    /// Nickname and real name.
+    Connect(ConnId, Nick, String),
 }
 
 impl Hall {
@@ -69,7 +79,11 @@ impl Hall {
             if member.rooms.len() >= limits.rooms_each {
                 return refuse("too-many", format!("you are in {} rooms, which is the most", limits.rooms_each));
             }
+            let nick = member.nick.clone();
             match self.rooms.get(&name) {
+                Some(room) if room.banned.contains(&nick) => {
+                    return refuse("denied", format!("you may not enter {name}"));
+                }
                 None => self.open_room(id, &name)?,
                 Some(_) if !self.has_room_for_one(&name) => return refuse("full", format!("{name} is full")),
                 Some(room) => match (&room.password, &password) {
@@ -108,6 +122,9 @@ impl Hall {
         let Some(room) = self.rooms.get_mut(name) else { return };
         let others: Vec<MemberId> = room.members.iter().copied().collect();
         room.members.insert(id);
+        if self.people.get(id).is_some_and(|member| member.registered && room.owners.contains(&member.nick)) {
+            room.operators.insert(id);
+        }
         let recorded = !room.recorders.is_empty();
         if let Some(member) = self.people.get_mut(id) {
             member.rooms.insert(name.clone());
@@ -147,13 +164,14 @@ impl Hall {
         if room.operators.remove(&id)
             && room.operators.is_empty()
             && !room.lasting
+            && !room.kept
             && let Some(&heir) = room.members.first()
         {
             // A room is never without somebody who can end it.
             room.operators.insert(heir);
         }
         let left: Vec<MemberId> = room.members.iter().copied().collect();
-        if left.is_empty() && !room.lasting {
+        if left.is_empty() && !room.lasting && !room.kept {
             self.rooms.remove(name);
         }
         for other in left {
@@ -217,9 +235,17 @@ impl Hall {
 
     pub(super) fn delete(&mut self, now: Stamp, id: MemberId, name: &RoomName) -> Done {
         self.check_operator(id, name)?;
-        let Some(room) = self.rooms.get_mut(name).filter(|room| !room.lasting) else {
+        if self.rooms.get(name).is_none_or(|room| room.lasting) {
             return refuse("forbidden", format!("{name} stays"));
-        };
+        }
+        self.end_room(now, name);
+        Ok(())
+    }
+
+    /// Ends a room; everybody goes to the lobby.
+    pub(super) fn end_room(&mut self, now: Stamp, name: &RoomName) {
+        let Some(room) = self.rooms.get_mut(name) else { return };
+        let was_kept = std::mem::take(&mut room.kept);
         let members = std::mem::take(&mut room.members);
         let lobby = self.config.lobby.clone();
         for &member in &members {
@@ -237,7 +263,9 @@ impl Hall {
             }
         }
         self.rooms.remove(name);
-        Ok(())
+        if was_kept {
+            self.save(Change::RoomGone(name.clone()));
+        }
     }
 
     pub(super) fn kick(&mut self, now: Stamp, id: MemberId, name: &RoomName, nick: &Nick) -> Done {
@@ -298,11 +326,12 @@ impl Hall {
             room.password = None;
         }
         self.tell_room(name, &format!("UNLOCKED: {name}"));
+        self.save_room(name);
         Ok(())
     }
 
     /// One question about a password at a time for each connection: answers cost time by design.
-    fn ticket(&mut self, conn: ConnId, ticket: Ticket) -> Result<u64, super::answer::Refusal> {
+    pub(super) fn ticket(&mut self, conn: ConnId, ticket: Ticket) -> Result<u64, super::answer::Refusal> {
         let Some(connection) = self.connections.get_mut(&conn) else { return Err(("gone", String::new())) };
         if std::mem::replace(&mut connection.waits, true) {
             return Err(("busy", "one password at a time".to_owned()));
@@ -314,7 +343,16 @@ impl Hall {
 
     /// What was made of a password ([`Output::Protect`]).
     pub fn handle_protected(&mut self, ticket: u64, kept: String) {
-        let Some(Ticket::Lock(conn, name)) = self.tickets.remove(&ticket) else { return };
+        let (conn, name) = match self.tickets.remove(&ticket) {
+            Some(Ticket::Lock(conn, name)) => (conn, name),
+            Some(Ticket::Register(conn)) => {
+                if let Some(id) = self.asked(conn) {
+                    self.registered(id, kept);
+                }
+                return;
+            }
+            _ => return,
+        };
         let Some(id) = self.asked(conn) else { return };
         // Things may have changed since it was asked for.
         if self.check_operator(id, &name).is_err() {
@@ -324,13 +362,19 @@ impl Hall {
             room.password = Some(kept);
         }
         self.tell_room(&name, &format!("LOCKED: {name}"));
+        self.save_room(&name);
     }
 
     /// Whether a password was the right one ([`Output::Verify`]).
-    pub fn handle_verified(&mut self, ticket: u64, right: bool) {
-        let Some(Ticket::Enter(conn, name)) = self.tickets.remove(&ticket) else { return };
+    pub fn handle_verified(&mut self, now: Stamp, ticket: u64, right: bool) {
+        let (conn, name) = match self.tickets.remove(&ticket) {
+            Some(Ticket::Enter(conn, name)) => (conn, name),
+            Some(Ticket::Connect(conn, nick, real_name)) => return self.knows(now, conn, nick, real_name, right),
+            _ => return,
+        };
         let Some(id) = self.asked(conn) else { return };
         if !right {
+            self.outputs.push_back(Output::Guessed(conn));
             self.tell(id, format!("ERROR JOIN: denied {name} has another password"));
         } else if !self.rooms.contains_key(&name) || !self.has_room_for_one(&name) {
             self.tell(id, format!("ERROR JOIN: full {name} cannot be entered"));
@@ -339,7 +383,7 @@ impl Hall {
         }
     }
 
-    fn asked(&mut self, conn: ConnId) -> Option<MemberId> {
+    pub(super) fn asked(&mut self, conn: ConnId) -> Option<MemberId> {
         let connection = self.connections.get_mut(&conn)?;
         connection.waits = false;
         connection.member
@@ -354,6 +398,7 @@ impl Hall {
                 if let Some(room) = self.rooms.get_mut(name) {
                     room.forbids_recording = forbids;
                 }
+                self.save_room(name);
                 self.tell_room(name, &format!("RECORD {name}: {}", if forbids { "forbidden" } else { "allowed" }));
             }
             Recording::On => {
@@ -376,7 +421,7 @@ impl Hall {
         Ok(())
     }
 
-    fn tell_room(&mut self, name: &RoomName, line: &str) {
+    pub(super) fn tell_room(&mut self, name: &RoomName, line: &str) {
         let Some(room) = self.rooms.get(name) else { return };
         let members: Vec<MemberId> = room.members.iter().copied().collect();
         let line: std::sync::Arc<str> = line.into();

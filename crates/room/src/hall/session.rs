@@ -6,9 +6,11 @@ use std::collections::BTreeSet;
 use vox_frame::Stamp;
 
 use super::answer::Done;
+use super::lasting::Ban;
 use super::people::{Connection, Member, MemberId};
+use super::rooms::Ticket;
 use super::{ConnId, Hall, Output, Timer};
-use crate::command::{Carrier, Dialect, Telling};
+use crate::command::{Carrier, Dialect, Hello, Telling};
 use crate::limits::Bucket;
 use crate::{Nick, RoomName};
 
@@ -96,7 +98,8 @@ impl Hall {
         }
     }
 
-    pub(super) fn connect(&mut self, now: Stamp, conn: ConnId, nick: Nick, real_name: String, resume: Option<u128>) {
+    pub(super) fn connect(&mut self, now: Stamp, conn: ConnId, hello: Hello) {
+        let Hello { nick, real_name, resume, password } = hello;
         if self.connections.get(&conn).is_some_and(|connection| connection.member.is_some()) {
             self.send(conn, "NOTACCEPTED: you are connected already");
             return;
@@ -107,6 +110,41 @@ impl Hall {
             self.resume(now, conn, id);
             return;
         }
+        if self.bans.contains(&Ban::Nick(nick.clone())) {
+            self.send(conn, format!("NOTACCEPTED: {nick} is banned"));
+            return;
+        }
+        match (self.accounts.get(&nick).cloned(), password) {
+            (None, _) if self.config.members_only => {
+                self.send(conn, format!("NOTACCEPTED: {nick} is not registered, and only who is may come in"));
+            }
+            (None, _) => self.admit(now, conn, nick, real_name, false),
+            (Some(_), None) => {
+                self.send(conn, format!("NOTACCEPTED: {nick} is registered; say pass=PASSWORD behind your names"));
+            }
+            (Some(kept), Some(password)) => match self.ticket(conn, Ticket::Connect(conn, nick, real_name)) {
+                Ok(ticket) => self.outputs.push_back(Output::Verify(ticket, password, kept)),
+                Err((_, why)) => self.send(conn, format!("NOTACCEPTED: {why}")),
+            },
+        }
+    }
+
+    /// The password of a registered nickname is right, or is not.
+    pub(super) fn knows(&mut self, now: Stamp, conn: ConnId, nick: Nick, real_name: String, right: bool) {
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        connection.waits = false;
+        if connection.member.is_some() {
+            return;
+        }
+        if right {
+            self.admit(now, conn, nick, real_name, true);
+        } else {
+            self.send(conn, format!("NOTACCEPTED: {nick} has another password"));
+            self.outputs.push_back(Output::Guessed(conn));
+        }
+    }
+
+    fn admit(&mut self, now: Stamp, conn: ConnId, nick: Nick, real_name: String, registered: bool) {
         if self.by_nick(&nick).is_some() {
             self.send(conn, format!("NICKNAMEINUSE: {nick} is taken; try another"));
             return;
@@ -119,6 +157,7 @@ impl Hall {
         let member = Member {
             nick,
             real_name,
+            registered,
             conn: Some(conn),
             rooms: BTreeSet::new(),
             voice_room: None,
@@ -133,6 +172,7 @@ impl Hall {
             packets: Bucket::full(self.config.limits.packets_burst, now.ns()),
             muted_in: false,
             muted_out: false,
+            gagged: false,
             ignores: BTreeSet::new(),
             rtt_ns: None,
         };

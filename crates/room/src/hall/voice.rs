@@ -282,7 +282,7 @@ impl Hall {
     /// Whether `listener` is to hear `speaker` there. Both are in that place.
     fn hears(&self, place: &Place, listener: MemberId, speaker: MemberId) -> bool {
         let (Some(ear), Some(mouth)) = (self.people.get(listener), self.people.get(speaker)) else { return false };
-        if ear.conn.is_none() || ear.muted_out || mouth.muted_in || ear.ignores.contains(&mouth.nick) {
+        if ear.conn.is_none() || ear.muted_out || mouth.muted_in || mouth.gagged || ear.ignores.contains(&mouth.nick) {
             return false;
         }
         let Place::Room(name) = place else { return true };

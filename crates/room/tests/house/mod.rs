@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::Rng;
 use vox_frame::Stamp;
-use vox_room::{Config, ConnId, Hall, Output, Path};
+use vox_room::{Change, Config, ConnId, Hall, Output, Path};
 
 /// The server, its clients, and a clock that stands still until it is moved.
 pub struct House {
@@ -17,6 +17,10 @@ pub struct House {
     closed: BTreeSet<ConnId>,
     /// Packets that waited for an announcement.
     pub released: Vec<(String, Vec<u8>)>,
+    /// What was to be kept for the next server.
+    pub saved: Vec<Change>,
+    /// Who gave a wrong password.
+    pub guessed: Vec<ConnId>,
 }
 
 impl House {
@@ -28,7 +32,16 @@ impl House {
         let mut random = Pcg64Mcg::new(7);
         let hall = Hall::new(config, move || random.next_u64());
         let now = Stamp::from_ns(1_000_000_000_000);
-        Self { hall, now, next: 0, lines: BTreeMap::new(), closed: BTreeSet::new(), released: Vec::new() }
+        Self {
+            hall,
+            now,
+            next: 0,
+            lines: BTreeMap::new(),
+            closed: BTreeSet::new(),
+            released: Vec::new(),
+            saved: Vec::new(),
+            guessed: Vec::new(),
+        }
     }
 
     /// A connection that has said nothing.
@@ -139,9 +152,11 @@ impl House {
                 Output::Close(conn) => {
                     self.closed.insert(conn);
                 }
+                Output::Save(change) => self.saved.push(change),
+                Output::Guessed(conn) => self.guessed.push(conn),
                 Output::Protect(ticket, password) => self.hall.handle_protected(ticket, format!("kept {password}")),
                 Output::Verify(ticket, password, kept) => {
-                    self.hall.handle_verified(ticket, kept == format!("kept {password}"));
+                    self.hall.handle_verified(self.now, ticket, kept == format!("kept {password}"));
                 }
             }
         }
