@@ -4,6 +4,7 @@ use core::str::FromStr;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use vox_cli::SecretSource;
 use vox_cli::value::{MaxAge, Seconds};
 use vox_room::{Nick, RoomName};
 
@@ -33,9 +34,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TEXT", default_value = "vox-join")]
     pub(crate) real_name: String,
 
-    /// The first line of FILE is the room's password.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) password_file: Option<PathBuf>,
+    /// Where the password of the room is.
+    #[arg(long, value_name = "FILE|env:NAME")]
+    pub(crate) password_file: Option<SecretSource>,
+
+    /// Where the password of a registered nickname is.
+    #[arg(long, value_name = "FILE|env:NAME")]
+    pub(crate) nick_password: Option<SecretSource>,
 
     /// How packets travel: `udp`, `tcp` within the signalling, or `auto`: UDP where it gets through.
     #[arg(long, value_name = "HOW", default_value = "auto")]

@@ -13,7 +13,7 @@ use vox_sys::{Clock, monotonic_ns, net};
 
 use crate::args::{Accepting, Args};
 use crate::link::Link;
-use crate::session::{Refusal, Session, enter};
+use crate::session::{Refusal, Secrets, Session, enter};
 
 /// How often the key of the media is sent again, in ns: keeps a NAT open, and finds the way back after it has changed.
 const KEEP_OPEN_NS: i64 = 10_000_000_000;
@@ -32,7 +32,7 @@ const BURST: usize = 64;
 
 pub(crate) struct Ear<'a> {
     pub(crate) args: &'a Args,
-    pub(crate) password: Option<String>,
+    pub(crate) secrets: Secrets,
     pub(crate) link: Link,
     pub(crate) clock: Clock,
     pub(crate) listener: Listener,
@@ -112,7 +112,7 @@ impl Ear<'_> {
                 }
                 vox_cli::wait(Some(self.leave.as_fd()), Some(again))?;
             }
-            match enter(self.args, self.password.as_deref(), token) {
+            match enter(self.args, &self.secrets, token) {
                 Ok(session) => {
                     self.reconnects += 1;
                     note("the connection is there again");

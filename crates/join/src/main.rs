@@ -17,7 +17,7 @@ use link::Link;
 use mouth::Mouth;
 use rustix::stdio::{stdin, stdout};
 use serde_json::json;
-use session::{Refusal, Session, enter};
+use session::{Refusal, Secrets, Session, enter};
 use vox_cli::{Exit, Failure, Input, Output, StatsFile, stop_requested, wait};
 use vox_room::Listener;
 use vox_sys::{Clock, monotonic_ns, pipe};
@@ -31,8 +31,8 @@ fn main() -> ExitCode {
 
 fn join(args: &Args) -> Result<(), Failure> {
     let mut stats = args.stats.as_deref().map(StatsFile::create).transpose()?;
-    let password = args.password_file.as_deref().map(first_line).transpose()?;
-    let session = enter(args, password.as_deref(), None).map_err(|refusal| match refusal {
+    let secrets = Secrets::read(args)?;
+    let session = enter(args, &secrets, None).map_err(|refusal| match refusal {
         Refusal::Lost(why) => Failure::network(why),
         Refusal::Final(failure) => failure,
     })?;
@@ -41,7 +41,7 @@ fn join(args: &Args) -> Result<(), Failure> {
     if let Some(path) = &args.chat {
         chat::start(path, args.room.room.as_str(), link.clone())?;
     }
-    let outcome = speak_and_hear(args, password, session, &link, stats.as_mut());
+    let outcome = speak_and_hear(args, secrets, session, &link, stats.as_mut());
     link.line("DISCONNECT");
     outcome
 }
@@ -49,7 +49,7 @@ fn join(args: &Args) -> Result<(), Failure> {
 /// One thread hears, this one speaks.
 fn speak_and_hear(
     args: &Args,
-    password: Option<String>,
+    secrets: Secrets,
     session: Session,
     link: &Link,
     stats: Option<&mut StatsFile>,
@@ -63,7 +63,7 @@ fn speak_and_hear(
     leave.set_nonblocking(true).map_err(failed)?;
     let mut ear = Ear {
         args,
-        password,
+        secrets,
         link: link.clone(),
         clock,
         listener: Listener::new(),
@@ -143,10 +143,4 @@ fn speak(args: &Args, link: &Link) -> Result<bool, Failure> {
         Err(failure) if failure.exit == Exit::Input && failure.message.ends_with("(it is empty)") => Ok(false),
         outcome => outcome.map(|()| true),
     }
-}
-
-fn first_line(path: &std::path::Path) -> Result<String, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::failed(format_args!("cannot read {}: {error}", path.display())))?;
-    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
 }

@@ -6,9 +6,10 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vox_cli::{Exit, Failure, Wake, stop_requested, wait};
+use vox_cli::{Exit, Failure, SecretSource, Wake, stop_requested, wait};
 use vox_room::{Message, Notice, Splitter};
 use vox_sys::{monotonic_ns, net};
+use zeroize::Zeroizing;
 
 use crate::args::{Args, Carrying};
 
@@ -42,6 +43,22 @@ pub(crate) struct Media {
     pub(crate) key: Vec<u8>,
 }
 
+/// What opens doors.
+#[derive(Default)]
+pub(crate) struct Secrets {
+    /// The password of the room.
+    pub(crate) room: Option<Zeroizing<String>>,
+    /// That of the nickname.
+    pub(crate) nick: Option<Zeroizing<String>>,
+}
+
+impl Secrets {
+    pub(crate) fn read(args: &Args) -> Result<Self, Failure> {
+        let read = |source: &Option<SecretSource>| source.as_ref().map(SecretSource::read).transpose();
+        Ok(Self { room: read(&args.password_file)?, nick: read(&args.nick_password)? })
+    }
+}
+
 /// Why somebody is not in the room.
 pub(crate) enum Refusal {
     /// There is no connection: another try may get one.
@@ -57,19 +74,20 @@ impl From<Failure> for Refusal {
 }
 
 /// Enters the room; `resume` is the token of a session that was lost.
-pub(crate) fn enter(args: &Args, password: Option<&str>, resume: Option<&str>) -> Result<Session, Refusal> {
+pub(crate) fn enter(args: &Args, secrets: &Secrets, resume: Option<&str>) -> Result<Session, Refusal> {
     let tcp = connect(&args.room.server)?;
     let room = args.room.room.as_str();
     let resume = resume.map_or_else(String::new, |token| format!(" resume={token}"));
+    let pass = secrets.nick.as_ref().map_or_else(String::new, |secret| format!(" pass={}", secret.as_str()));
     let real_name: String = args.real_name.chars().filter(|c| !c.is_control() && *c != '"').collect();
     let mut session = Session { tcp, splitter: Splitter::new(), media: None, early: Vec::new(), token: None };
-    session.say(&format!("CONNECT: \"{}\" \"{real_name}\" 1.0.0{resume}", args.name))?;
+    session.say(&format!("CONNECT: \"{}\" \"{real_name}\" 1.0.0{resume}{pass}", args.name))?;
     session.until(|notice| matches!(notice, Notice::Accepted(_)))?;
     if args.reconnect.is_some() {
         session.say("SESSION")?;
         session.until(|notice| matches!(notice, Notice::Session(_)))?;
     }
-    let password = password.map_or_else(String::new, |password| format!(" {password}"));
+    let password = secrets.room.as_ref().map_or_else(String::new, |secret| format!(" {}", secret.as_str()));
     session.say(&format!("JOIN: {room}{password}"))?;
     session.until(|notice| matches!(notice, Notice::Joined(joined) if joined == room))?;
     session.begin_voice(args)?;
@@ -115,7 +133,10 @@ impl Session {
         match notice {
             Notice::Ping(number) => self.say(&format!("PONG: {number}"))?,
             Notice::NickInUse(text) => return Err(denied(format!("{text} (--name)"))),
-            Notice::NotAccepted(text) => return Err(denied(format!("the server says: {text}"))),
+            Notice::NotAccepted(text) => {
+                let hint = if text.contains(" is registered;") { " (--nick-password)" } else { "" };
+                return Err(denied(format!("the server says: {text}{hint}")));
+            }
             Notice::Refused { verb, word, text } if word == "busy" || verb == "JOIN" || verb == "VOICE" => {
                 let hint = if word == "locked" { " (--password-file)" } else { "" };
                 return Err(denied(format!("the server says: {text}{hint}")));

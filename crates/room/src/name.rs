@@ -30,6 +30,11 @@ impl Nick {
     pub fn as_str(&self) -> &str {
         &self.shown
     }
+
+    /// What is the same for nicknames that are the same.
+    pub fn key(&self) -> &str {
+        &self.folded
+    }
 }
 
 impl PartialEq for Nick {

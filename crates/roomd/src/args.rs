@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use vox_cli::value::Seconds;
 use vox_room::{Config, Limits, RoomName};
+
+use crate::ctl::Ctl;
 
 /// A server of rooms: people enter, talk and hear each other.
 ///
@@ -16,8 +18,11 @@ use vox_room::{Config, Limits, RoomName};
 ///     vox-capture talk.wav | vox-encode opus | vox-join localhost/lobby --name lecturer
 ///     vox-join localhost/lobby --name tape </dev/null | vox-record takes/
 #[derive(Debug, Parser)]
-#[command(name = "vox-roomd", version, verbatim_doc_comment)]
+#[command(name = "vox-roomd", version, verbatim_doc_comment, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
     /// Where to listen: the TCP port of the signalling; UDP is the next port. Port 0 takes any that is free.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:10000")]
     pub(crate) listen: SocketAddr,
@@ -62,6 +67,26 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NUMBER", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) max_per_address: u32,
 
+    /// Keep registered nicknames, kept rooms and bans in FILE (SQLite), made where there is none.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
+
+    /// Anybody may register his nickname with a password (REGISTER). Else `vox-roomd ctl account` does.
+    #[arg(long, requires = "state")]
+    registration: bool,
+
+    /// Only registered nicknames come in.
+    #[arg(long, requires = "state")]
+    members_only: bool,
+
+    /// The Unix socket for `vox-roomd ctl`; by default in $XDG_RUNTIME_DIR or the temporary folder, named by the port.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) control: Option<PathBuf>,
+
+    /// Serve /metrics (Prometheus) and /health by HTTP there.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) http: Option<SocketAddr>,
+
     /// Voice within the TCP connection only.
     #[arg(long)]
     pub(crate) no_udp: bool,
@@ -73,6 +98,12 @@ pub(crate) struct Args {
     /// Write counters as JSON lines to FILE (`-` is stderr), every 10 s and at the end.
     #[arg(long, value_name = "FILE")]
     pub(crate) stats: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Look into a running server and put it in order.
+    Ctl(Ctl),
 }
 
 impl Args {
@@ -88,7 +119,15 @@ impl Args {
             ring_ns: self.ring.ns(),
             ..Limits::default()
         };
-        Config { lobby: self.lobby.clone(), host: self.host.clone(), limits, may_create: !self.no_create }
+        Config {
+            lobby: self.lobby.clone(),
+            host: self.host.clone(),
+            limits,
+            may_create: !self.no_create,
+            keeps: self.state.is_some(),
+            may_register: self.registration,
+            members_only: self.members_only,
+        }
     }
 }
 

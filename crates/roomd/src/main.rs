@@ -3,17 +3,26 @@
 mod args;
 mod client;
 mod clients;
+mod control;
+mod ctl;
+mod doors;
+mod http;
 mod passwords;
 mod server;
+mod store;
+mod top;
 
 use std::process::ExitCode;
 
-use args::Args;
+use args::{Args, Command};
 use server::Server;
 use vox_cli::Failure;
 
 fn main() -> ExitCode {
-    vox_cli::run(|args: Args| serve(&args))
+    vox_cli::run(|args: Args| match &args.command {
+        Some(Command::Ctl(ctl)) => ctl::run(ctl),
+        None => serve(&args),
+    })
 }
 
 fn serve(args: &Args) -> Result<(), Failure> {

@@ -1,25 +1,37 @@
 //! The loop around the rooms: what is ready is read, what follows from it is sent.
 
-use std::io::{ErrorKind, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use vox_cli::{Failure, StatsFile, note, stop_requested, wait, warn};
 use vox_frame::Stamp;
 use vox_room::{ConnId, Hall, Message, Output, Path};
 use vox_sys::batch::Batch;
-use vox_sys::{Clock, Readiness, Ready, monotonic_ns, net, pipe};
+use vox_sys::{Clock, Readiness, Ready, monotonic_ns, pipe};
 
 use crate::args::Args;
 use crate::client::Turn;
 use crate::clients::{Clients, FIRST_CONNECTION};
+use crate::control::{self, Control};
+use crate::doors::{listen, log, raise_descriptors, refuse, voice_of};
+use crate::http;
 use crate::passwords::{Answer, Passwords, Question};
+use crate::store::Store;
 
 const ACCEPT: u64 = 0;
 const MEDIA: u64 = 1;
 const BELL: u64 = 2;
+const CONTROL: u64 = 3;
+
+/// Wrong passwords after which an address is not let in for a while, how many addresses are remembered, and how long.
+const GUESSES: u32 = 8;
+const MAX_GUESSERS: usize = 4096;
+const GUESS_NS: i64 = 60_000_000_000;
 
 /// Datagrams that are received by one call.
 const BURST: usize = 32;
@@ -40,6 +52,10 @@ pub(crate) struct Server {
     udp: Option<UdpSocket>,
     clients: Clients,
     passwords: Passwords,
+    control: Control,
+    store: Option<Store>,
+    /// Who gave wrong passwords: how many, and since when.
+    guessers: BTreeMap<IpAddr, (u32, i64)>,
     clock: Clock,
     buffer: Vec<u8>,
     batch: Batch,
@@ -65,6 +81,20 @@ impl Server {
         listener.set_nonblocking(true).map_err(failed)?;
         readiness.add(&listener, ACCEPT).map_err(failed)?;
         readiness.add(passwords.bell(), BELL).map_err(failed)?;
+        let mut control = Control::new(CONTROL + 1);
+        let path = args.control.clone().unwrap_or_else(|| control::default_path(address.port()));
+        control.listen(&path, &readiness)?;
+        if let Some(http) = args.http {
+            let (figures, asked) = UnixStream::pair().map_err(failed)?;
+            control.add(asked, &readiness).map_err(failed)?;
+            note(format_args!("/metrics and /health on http://{}", http::serve(http, figures)?));
+        }
+        let (store, kept) = args.state.as_deref().map(Store::open).transpose()?.unzip();
+        let mut hall = Hall::new(args.config(), || {
+            // Without numbers that nobody can guess there is no keeping anybody out.
+            getrandom::u64().expect("the system gives random numbers")
+        });
+        kept.unwrap_or_default().into_iter().for_each(|change| hall.restore(change));
         let mut media_port = 0;
         if let Some(udp) = &udp {
             readiness.add(udp, MEDIA).map_err(failed)?;
@@ -74,15 +104,15 @@ impl Server {
         signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&terminated)).map_err(failed)?;
         note(format_args!("listening on {address} (TCP){}", voice_of(media_port)));
         Ok(Self {
-            hall: Hall::new(args.config(), || {
-                // Without numbers that nobody can guess there is no keeping anybody out.
-                getrandom::u64().expect("the system gives random numbers")
-            }),
+            hall,
             readiness,
             listener,
             udp,
             clients: Clients::new(args.max_per_address),
             passwords,
+            control,
+            store,
+            guessers: BTreeMap::new(),
             clock: Clock::own(),
             buffer: vec![0; 65_536],
             batch: Batch::new(BURST),
@@ -130,6 +160,13 @@ impl Server {
                     self.answered(answer);
                 }
             }
+            CONTROL => self.control.accept(&self.readiness),
+            key if self.control.has(key) => {
+                let figures = self.figures();
+                let hall = &mut self.hall;
+                let mut answer = |question: &Value| control::answer(hall, now, question, &figures);
+                self.control.handle_ready(key, &self.readiness, &mut answer);
+            }
             key if key >= FIRST_CONNECTION => {
                 let conn = ConnId(key);
                 if event.writable {
@@ -157,6 +194,10 @@ impl Server {
                     return;
                 }
             };
+            if self.hall.is_banned(peer.ip()) || self.is_guessing(now, peer.ip()) {
+                refuse(&stream, "you are not let in");
+                continue;
+            }
             if self.clients.is_crowded(peer.ip()) {
                 refuse(&stream, "too many connections from your address");
                 continue;
@@ -240,10 +281,31 @@ impl Server {
         }
     }
 
+    /// Whether so many wrong passwords came from there that it has to wait.
+    fn is_guessing(&mut self, now: Stamp, from: IpAddr) -> bool {
+        self.guessers.retain(|_, (_, since)| now.ns() < *since + GUESS_NS);
+        self.guessers.get(&from).is_some_and(|(guesses, _)| *guesses >= GUESSES)
+    }
+
+    /// A wrong password came from there; too many end the connection.
+    fn guessed(&mut self, conn: ConnId) {
+        let now = self.clock.now().ns();
+        let Some(client) = self.clients.touch(conn) else { return };
+        let known = self.guessers.contains_key(&client.peer.ip());
+        if !known && self.guessers.len() >= MAX_GUESSERS {
+            client.closing = true;
+            return;
+        }
+        let (guesses, _) = self.guessers.entry(client.peer.ip()).or_insert((0, now));
+        *guesses += 1;
+        client.closing |= *guesses >= GUESSES;
+    }
+
     fn answered(&mut self, answer: Answer) {
+        let now = self.clock.now();
         match answer {
             Answer::Protected(ticket, kept) => self.hall.handle_protected(ticket, kept),
-            Answer::Verified(ticket, right) => self.hall.handle_verified(ticket, right),
+            Answer::Verified(ticket, right) => self.hall.handle_verified(now, ticket, right),
         }
     }
 
@@ -284,6 +346,12 @@ impl Server {
                         client.closing = true;
                     }
                 }
+                Output::Save(change) => {
+                    if let Some(store) = &self.store {
+                        store.save(change);
+                    }
+                }
+                Output::Guessed(conn) => self.guessed(conn),
                 Output::Protect(ticket, password) => {
                     if let Some(answer) = self.passwords.ask(Question::Protect(ticket, password)) {
                         self.answered(answer);
@@ -330,13 +398,20 @@ impl Server {
     }
 
     fn write_stats(&mut self, summary: bool) {
-        let stats = *self.hall.stats();
-        let (members, connections, errors) = (self.hall.members(), self.clients.len(), self.send_errors);
-        let Some(file) = &mut self.stats else { return };
-        file.line(&json!({
-            "summary": summary,
-            "members": members,
-            "connections": connections,
+        let mut figures = self.figures();
+        figures["summary"] = summary.into();
+        if let Some(file) = &mut self.stats {
+            file.line(&figures);
+        }
+    }
+
+    /// Counters since the start, and who is here.
+    fn figures(&self) -> Value {
+        let stats = self.hall.stats();
+        json!({
+            "members": self.hall.members(),
+            "rooms": self.hall.room_count(),
+            "connections": self.clients.len(),
             "lines": stats.lines,
             "linesMisunderstood": stats.lines_misunderstood,
             "linesRefused": stats.lines_refused,
@@ -348,23 +423,9 @@ impl Server {
             "packetsMalformed": stats.packets_malformed,
             "packetsRefused": stats.packets_refused,
             "packetsUnheard": stats.packets_unheard,
-            "sendErrors": errors,
-        }));
+            "sendErrors": self.send_errors,
+        })
     }
-}
-
-/// Says why somebody is sent away at once.
-fn refuse(mut stream: &TcpStream, why: &str) {
-    // A fresh connection takes a line; who cannot be told is not waited for.
-    let _untold = stream.set_nonblocking(true).and_then(|()| write!(stream, "NOTACCEPTED: {why}\r\n"));
-}
-
-/// As many descriptors as the system lets us have: each connection takes one.
-fn raise_descriptors() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    // Where it stays as it was, fewer connections are taken, and that is said.
-    let _unchanged = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// Sends a packet its way. One that cannot be sent is lost, as packets are.
@@ -381,40 +442,4 @@ fn deliver(udp: Option<&UdpSocket>, clients: &mut Clients, errors: &mut u64, pat
             }
         }
     }
-}
-
-/// The two sockets: UDP on the port after TCP's, as clients of the protocol expect it.
-fn listen(address: SocketAddr, no_udp: bool) -> std::io::Result<(TcpListener, Option<UdpSocket>)> {
-    let mut left = if address.port() == 0 { 32 } else { 1 };
-    loop {
-        left -= 1;
-        let listener = TcpListener::bind(address)?;
-        if no_udp {
-            return Ok((listener, None));
-        }
-        let Some(port) = listener.local_addr()?.port().checked_add(1) else { continue };
-        match net::receiver(SocketAddr::new(address.ip(), port), None, None) {
-            Ok(udp) => return Ok((listener, Some(udp))),
-            Err(error) if left == 0 => return Err(error),
-            // Somebody has the port after the one that was free.
-            Err(_) => {}
-        }
-    }
-}
-
-fn voice_of(port: u16) -> String {
-    if port == 0 { ", voice within it".to_owned() } else { format!(", voice on port {port} (UDP)") }
-}
-
-/// `I/VERB : address port : line`.
-fn log(direction: char, peer: SocketAddr, line: &str) {
-    let end = line.find([':', ' ']).unwrap_or(line.len());
-    // What opens a door is nobody's to read.
-    let secret = ["JOIN", "CREATE", "LOCK", "CONNECT", "SESSION", "VOICE"]
-        .iter()
-        .any(|verb| line.get(..end).is_some_and(|own| own.eq_ignore_ascii_case(verb)));
-    let line = if secret { line.splitn(3, ' ').take(2).collect::<Vec<_>>().join(" ") } else { line.to_owned() };
-    let line: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-    let verb: String = line.chars().take(end).collect();
-    note(format_args!("{direction}/{verb:<12} : {} {} : {line}", peer.ip(), peer.port()));
 }

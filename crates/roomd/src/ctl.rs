@@ -1,0 +1,161 @@
+//! `vox-roomd ctl`: looks into a running server and puts it in order.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use vox_cli::{Failure, SecretSource, print, stop_requested, wait};
+use vox_sys::monotonic_ns;
+
+use crate::{control, passwords, top};
+
+/// How long the server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often the live view is drawn, in ns.
+const FRAME_NS: i64 = 500_000_000;
+
+/// Which server, and how to answer.
+#[derive(Debug, Args)]
+pub(crate) struct Ctl {
+    /// The port of the signalling of the server.
+    #[arg(long, value_name = "PORT", default_value_t = 10_000)]
+    port: u16,
+
+    /// Its socket, where it was started with one of its own.
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
+
+    /// Answers as JSON.
+    #[arg(long)]
+    json: bool,
+
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Every room and who is in it.
+    List,
+    /// A live view: who talks and how loud.
+    Top,
+    /// Counters since the start.
+    Stats,
+    /// Send somebody away; he may come back.
+    Kick { nick: String },
+    /// Let an address or a nickname in no more.
+    Ban {
+        #[arg(value_name = "ADDRESS|NICK")]
+        who: String,
+    },
+    /// Let it in again.
+    Unban {
+        #[arg(value_name = "ADDRESS|NICK")]
+        who: String,
+    },
+    /// Who is banned.
+    Bans,
+    /// Nobody hears somebody.
+    Mute { nick: String },
+    /// He is heard again.
+    Unmute { nick: String },
+    /// Only who knows the password may enter a room.
+    Lock {
+        #[arg(value_name = "#ROOM")]
+        room: String,
+        /// Where the password is: a file (`-` for stdin), or env:NAME.
+        #[arg(long, value_name = "FILE|env:NAME")]
+        password: SecretSource,
+    },
+    /// Everybody may enter it.
+    Unlock {
+        #[arg(value_name = "#ROOM")]
+        room: String,
+    },
+    /// End a room, kept or not; everybody goes to the lobby.
+    Delete {
+        #[arg(value_name = "#ROOM")]
+        room: String,
+    },
+    /// Which nicknames are registered.
+    Accounts,
+    /// Register a nickname, or give it another password.
+    Account {
+        nick: String,
+        /// Where the password is: a file, or env:NAME.
+        #[arg(long, value_name = "FILE|env:NAME")]
+        password: SecretSource,
+    },
+    /// A nickname is anybody's again.
+    Forget { nick: String },
+    /// Tell everybody something.
+    Say { text: String },
+}
+
+/// Asks the server and shows what it answers.
+pub(crate) fn run(ctl: &Ctl) -> Result<(), Failure> {
+    let path = ctl.control.clone().unwrap_or_else(|| control::default_path(ctl.port));
+    let failed = |error: std::io::Error| {
+        Failure::network(format_args!("no server answers on {}: {error}; is it running, as you?", path.display()))
+    };
+    let stream = UnixStream::connect(&path).map_err(failed)?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+    let mut stream = BufReader::new(stream);
+    if matches!(ctl.what, What::Top) && !ctl.json {
+        return live(&mut stream);
+    }
+    let answer = ask(&mut stream, &question(&ctl.what)?)?;
+    if let Some(why) = answer["error"].as_str() {
+        return Err(Failure::failed(why));
+    }
+    print(&if ctl.json { format!("{answer}\n") } else { top::text(&answer) })
+}
+
+fn question(what: &What) -> Result<Value, Failure> {
+    let kept = |password: &SecretSource| {
+        // Only what was made of it travels; the server's loop has better things to do than to work it out.
+        passwords::protect(&password.read()?).ok_or_else(|| Failure::failed("the system gives no random numbers"))
+    };
+    Ok(match what {
+        What::List | What::Top => json!({ "do": "list" }),
+        What::Stats => json!({ "do": "stats" }),
+        What::Kick { nick } => json!({ "do": "kick", "nick": nick }),
+        What::Ban { who } => json!({ "do": "ban", "who": who }),
+        What::Unban { who } => json!({ "do": "unban", "who": who }),
+        What::Bans => json!({ "do": "bans" }),
+        What::Mute { nick } => json!({ "do": "mute", "nick": nick }),
+        What::Unmute { nick } => json!({ "do": "unmute", "nick": nick }),
+        What::Lock { room, password } => json!({ "do": "lock", "room": room, "kept": kept(password)? }),
+        What::Unlock { room } => json!({ "do": "unlock", "room": room }),
+        What::Delete { room } => json!({ "do": "delete", "room": room }),
+        What::Accounts => json!({ "do": "accounts" }),
+        What::Account { nick, password } => json!({ "do": "account", "nick": nick, "kept": kept(password)? }),
+        What::Forget { nick } => json!({ "do": "forget", "nick": nick }),
+        What::Say { text } => json!({ "do": "say", "text": text }),
+    })
+}
+
+fn ask(stream: &mut BufReader<UnixStream>, question: &Value) -> Result<Value, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::network(format_args!("the server does not answer: {error}"));
+    writeln!(stream.get_mut(), "{question}").map_err(|error| failed(&error))?;
+    let mut line = String::new();
+    if stream.read_line(&mut line).map_err(|error| failed(&error))? == 0 {
+        return Err(failed(&"it serves too many already, or has ended"));
+    }
+    serde_json::from_str(&line).map_err(|error| failed(&error))
+}
+
+/// Draws until it is stopped.
+fn live(stream: &mut BufReader<UnixStream>) -> Result<(), Failure> {
+    while !stop_requested() {
+        let list = ask(stream, &json!({ "do": "list" }))?;
+        let stats = ask(stream, &json!({ "do": "stats" }))?;
+        print(&top::screen(&list, &stats))?;
+        wait(None, Some(monotonic_ns() + FRAME_NS))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! A server that people leave running: what it keeps, and how it is looked after.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use vox_e2e::{Running, Scratch, await_until, free_port, signal};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn server(scratch: &Scratch, port: u16, options: &str) -> Running {
+    let running =
+        scratch.spawn(&format!("exec vox-roomd --listen 127.0.0.1:{port} --control ctl.sock --state state {options}"));
+    assert!(await_until(PATIENCE, || running.stderr().contains("listening on")), "{}", running.stderr());
+    running
+}
+
+/// A conversation in the protocol, as a person with `nc` has it.
+struct Person(BufReader<TcpStream>);
+
+impl Person {
+    fn connect(port: u16) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server is there");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        Self(BufReader::new(stream))
+    }
+
+    fn says(&mut self, line: &str) -> &mut Self {
+        write!(self.0.get_mut(), "{line}\r\n").expect("it takes a line");
+        self
+    }
+
+    /// Reads until a line begins so.
+    #[track_caller]
+    fn hears(&mut self, beginning: &str) -> &mut Self {
+        let mut heard = Vec::new();
+        loop {
+            let mut line = String::new();
+            let read = self.0.read_line(&mut line);
+            assert!(read.is_ok_and(|read| read > 0), "no {beginning:?} in {heard:?}");
+            if line.starts_with(beginning) {
+                return self;
+            }
+            heard.push(line);
+        }
+    }
+
+    fn hello(port: u16, nick: &str, more: &str) -> Self {
+        let mut person = Self::connect(port);
+        person.says(&format!("CONNECT: \"{nick}\" \"x\" 1.0.0{more}")).hears("JOINED: #lobby");
+        person
+    }
+}
+
+/// What `vox-roomd ctl` answers.
+fn ctl(scratch: &Scratch, what: &str) -> Value {
+    let outcome = scratch.run(&format!("vox-roomd ctl --control ctl.sock --json {what}")).succeeded();
+    serde_json::from_str(&outcome.text()).expect("JSON")
+}
+
+#[test]
+fn what_was_registered_kept_and_banned_outlives_a_server_that_is_killed() {
+    let (scratch, port) = (Scratch::new("roomd-state"), free_port());
+    let running = server(&scratch, port, "--registration");
+    let mut ana = Person::hello(port, "Ana", "");
+    ana.says("REGISTER: secret").hears("REGISTERED: Ana");
+    ana.says("CREATE: #studio word").hears("LOCKED: #studio");
+    ana.says("KEEP #studio: on").hears("KEEP #studio: on");
+    ctl(&scratch, "ban Eve");
+    // What is answered is with the disk at once, not before: it is there when the file says so.
+    let kept = |word: &str| {
+        let mut bytes = fs::read(scratch.path("state")).unwrap_or_default();
+        bytes.extend(fs::read(scratch.path("state-wal")).unwrap_or_default());
+        bytes.windows(word.len()).any(|window| window == word.as_bytes())
+    };
+    assert!(await_until(PATIENCE, || kept("#studio") && kept("Eve")), "{}", running.stderr());
+    signal(running.pid_of("vox-roomd"), Signal::KILL);
+    running.wait(PATIENCE);
+
+    let _running = server(&scratch, port, "");
+    Person::connect(port).says("CONNECT: \"Eve\" \"x\" 1.0.0").hears("NOTACCEPTED: Eve is banned");
+    Person::connect(port).says("CONNECT: \"Ana\" \"x\" 1.0.0").hears("NOTACCEPTED: Ana is registered");
+    let mut bob = Person::hello(port, "Bob", "");
+    bob.says("JOIN: #studio").hears("ERROR JOIN: locked");
+    bob.says("JOIN: #studio word").hears("JOINED: #studio");
+    let mut ana = Person::hello(port, "Ana", " pass=secret");
+    ana.says("JOIN: #studio word").hears("JOINED: #studio");
+    ana.says("KICK #studio: Bob").hears("KICKED #studio: Bob");
+    ctl(&scratch, "unban eve");
+    Person::hello(port, "Eve", "");
+}
+
+#[test]
+fn who_runs_the_server_sees_everybody_and_puts_things_in_order() {
+    let (scratch, port) = (Scratch::new("roomd-ctl"), free_port());
+    let running = server(&scratch, port, "");
+    let mut ana = Person::hello(port, "Ana", "");
+    ana.says("CREATE: #studio").hears("CREATED: #studio");
+    let list = ctl(&scratch, "list");
+    assert_eq!(list["rooms"][1]["name"], "#studio");
+    assert_eq!(list["rooms"][1]["members"][0]["nick"], "Ana");
+    assert_eq!(list["rooms"][1]["members"][0]["operator"], true);
+    let shown = scratch.run("vox-roomd ctl --control ctl.sock list").succeeded().text();
+    assert!(shown.contains("@Ana"), "{shown}");
+    fs::write(scratch.path("word"), "word\n").expect("a file");
+    ctl(&scratch, "lock '#studio' --password word");
+    ana.hears("LOCKED: #studio");
+    let mut bob = Person::hello(port, "Bob", "");
+    bob.says("JOIN: #studio word").hears("JOINED: #studio");
+    ctl(&scratch, "say 'back in a minute'");
+    bob.hears("MSG server #lobby: back in a minute");
+    ctl(&scratch, "delete '#studio'");
+    bob.hears("DELETED: #studio");
+    ctl(&scratch, "account Carl --password word");
+    Person::connect(port).says("CONNECT: \"Carl\" \"x\" 1.0.0").hears("NOTACCEPTED: Carl is registered");
+    ctl(&scratch, "kick ana");
+    ana.hears("ERROR: you were sent away");
+    assert_eq!(ctl(&scratch, "stats")["members"], 1);
+    scratch.run("vox-roomd ctl --control ctl.sock kick nobody").exited(&[1]);
+    running.interrupt();
+    let closed = running.wait(PATIENCE);
+    assert!(closed.stderr.contains("is closing"), "{}", closed.stderr);
+    let outcome = scratch.run("vox-roomd ctl --control ctl.sock list").exited(&[5]);
+    assert!(outcome.stderr.contains("no server answers"), "{}", outcome.stderr);
+}
+
+#[test]
+fn whoever_watches_it_gets_figures_and_its_health() {
+    let (scratch, port) = (Scratch::new("roomd-http"), free_port());
+    let running = server(&scratch, port, "--http 127.0.0.1:0");
+    let stderr = running.stderr();
+    let address = stderr.split("http://").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address");
+    let get = |request: &str| {
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("it answers");
+        text
+    };
+    let _ana = Person::hello(port, "Ana", "");
+    assert!(get("GET /health HTTP/1.1\r\nHost: x\r\n\r\n").starts_with("HTTP/1.1 200 OK\r\n"));
+    let metrics = get("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(metrics.contains("\nvoxpipe_members 1\n") && metrics.ends_with("# EOF\n"), "{metrics}");
+    assert!(get("GET / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404"));
+    assert!(get("hello\r\n\r\n").starts_with("HTTP/1.1 400"));
+}
+
+#[test]
+fn who_guesses_passwords_is_let_in_no_more() {
+    let (scratch, port) = (Scratch::new("roomd-guess"), free_port());
+    let _running = server(&scratch, port, "");
+    fs::write(scratch.path("word"), "word\n").expect("a file");
+    ctl(&scratch, "account Carl --password word");
+    let mut eve = Person::connect(port);
+    for guess in 0..8 {
+        eve.says(&format!("CONNECT: \"Carl\" \"x\" 1.0.0 pass=guess{guess}")).hears("NOTACCEPTED: Carl has another");
+    }
+    Person::connect(port).hears("NOTACCEPTED: you are not let in");
+}
