@@ -4,21 +4,12 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 use vox_cli::{Failure, warn};
-use vox_frame::{Codec, Stamp};
-use vox_repair::{MendConfig, Mender, Origin, RequestConfig};
+use vox_frame::Stamp;
+use vox_repair::{MendConfig, Mender, Origin, PATIENCE_NS, RequestConfig};
 use vox_rtp::Description;
 use vox_srtp::{CryptoLine, MasterKey, Protector, Unprotector, read_key};
 
 use crate::args::Args;
-
-/// The payload types of redundant audio, parity packets and retransmissions where nothing else is said: those of
-/// `vox-send`.
-const RED: u8 = 63;
-const PARITY: u8 = 127;
-const AGAIN: u8 = 62;
-
-/// How long a packet may be late before it is asked for, in ns.
-const PATIENCE_NS: i64 = 5_000_000;
 
 /// How long a packet is of use where the session wants to be asked and nobody said it, in ns: the default delay of most
 /// jitter buffers.
@@ -121,36 +112,13 @@ impl Undo {
     }
 }
 
-/// As the arguments and the description of the session say. Payload types of repair leave the map: what they carry comes
-/// out as what it was.
 fn mending(session: &mut Description, args: &Args) -> MendConfig {
-    let named = |session: &Description, name: &str| -> Vec<u8> {
-        let is_named = |codec: &Codec| matches!(codec, Codec::Other(other) if other == name);
-        session.map.iter().filter(|(_, format)| is_named(&format.codec)).map(|(number, _)| number).collect()
-    };
-    let mut take = |name: &str, usual: u8| {
-        let mut numbers = named(session, name);
-        for number in &numbers {
-            session.map.remove(*number);
-        }
-        if numbers.is_empty() && session.map.get(usual).is_none() {
-            numbers.push(usual);
-        }
-        numbers
-    };
-    let (red, parity, again) = (take("red", RED), take("ulpfec", PARITY), take("rtx", AGAIN));
     let told = session.retransmission.as_ref();
-    let carried = |number: u8| told.and_then(|told| told.types.get(&number).copied().flatten());
     let keeps = told.map(|told| told.keep_ms.map_or(USEFUL_NS, |ms| USEFUL_NS.min(i64::from(ms) * 1_000_000)));
     // Who is described as to be asked is asked.
     let useful = args.nack.map(|useful| useful.ns()).or(keeps).filter(|_| !args.no_rtcp);
-    MendConfig {
-        max_sources: args.max_sources,
-        red,
-        parity,
-        retransmissions: again.into_iter().map(|number| (number, carried(number))).collect(),
-        request: useful.map(|useful_ns| RequestConfig { patience_ns: PATIENCE_NS, useful_ns }),
-    }
+    let request = useful.map(|useful_ns| RequestConfig { patience_ns: PATIENCE_NS, useful_ns });
+    MendConfig { request, ..MendConfig::of_session(&mut session.map, told, args.max_sources) }
 }
 
 impl Secure {

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use vox_frame::Stamp;
-use vox_rtp::{Packet, PacketError};
+use vox_frame::{Codec, Stamp};
+use vox_rtp::{Packet, PacketError, PayloadMap, Retransmission};
 
 use crate::request::{Arrival, RequestConfig, Requester};
 use crate::resend::read_resent;
@@ -27,6 +27,36 @@ pub struct MendConfig {
     pub retransmissions: BTreeMap<u8, Option<u8>>,
     /// When what is missing is asked for; none to ask for nothing.
     pub request: Option<RequestConfig>,
+}
+
+/// The payload types of redundant audio, of parity packets and of retransmissions where nothing else is said.
+pub const RED_TYPE: u8 = 63;
+/// See [`RED_TYPE`].
+pub const PARITY_TYPE: u8 = 127;
+/// See [`RED_TYPE`]; further payload types of retransmissions are below it.
+pub const RETRANSMISSION_TYPE: u8 = 62;
+
+impl MendConfig {
+    /// For a session in which payload types mean that. Those of repair leave the map: what they carry comes out as what it
+    /// was. `told` is what a session description says of retransmissions. Nothing is asked for.
+    pub fn of_session(map: &mut PayloadMap, told: Option<&Retransmission>, max_sources: usize) -> Self {
+        let mut take = |name: &str, usual: u8| -> Vec<u8> {
+            let is_named = |codec: &Codec| matches!(codec, Codec::Other(other) if other == name);
+            let named = map.iter().filter(|(_, format)| is_named(&format.codec)).map(|(number, _)| number);
+            let mut numbers: Vec<u8> = named.collect();
+            for number in &numbers {
+                map.remove(*number);
+            }
+            if numbers.is_empty() && map.get(usual).is_none() {
+                numbers.push(usual);
+            }
+            numbers
+        };
+        let (red, parity) = (take("red", RED_TYPE), take("ulpfec", PARITY_TYPE));
+        let carried = |number: u8| told.and_then(|told| told.types.get(&number).copied().flatten());
+        let retransmissions = take("rtx", RETRANSMISSION_TYPE).into_iter().map(|number| (number, carried(number)));
+        Self { max_sources, red, parity, retransmissions: retransmissions.collect(), request: None }
+    }
 }
 
 /// What a [`Mender`] did.

@@ -7,6 +7,9 @@ use vox_frame::{Stamp, Unwrapper};
 /// Numbers that are asked for at a time; of more in a row the path is broken, not lossy.
 const MAX_MISSING: usize = 128;
 
+/// How long a packet may be late before it is asked for, in ns, where nothing else is known of the network.
+pub const PATIENCE_NS: i64 = 5_000_000;
+
 /// How often a packet is asked for, at most.
 const MAX_TIMES: u8 = 3;
 

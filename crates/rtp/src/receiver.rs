@@ -74,6 +74,11 @@ impl Receiver {
         self.sources.len() + self.candidates.len()
     }
 
+    /// Whether a source of that SSRC is heard on that socket, from whatever address.
+    pub fn has_heard(&self, socket: u32, ssrc: u32) -> bool {
+        self.sources.contains_key(&(socket, ssrc))
+    }
+
     /// Says that an SSRC is our own: its packets are reflections.
     pub fn add_own(&mut self, ssrc: u32) {
         self.own.insert(ssrc);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vox_frame::Stamp;
-use vox_repair::{OwnStream, ResendConfig, Resender, read_requests};
+use vox_repair::{OwnStream, RETRANSMISSION_TYPE, ResendConfig, Resender, read_requests};
 use vox_rtp::{Header, Packet};
 use vox_sys::monotonic_ns;
 
@@ -17,7 +17,7 @@ pub(crate) const KEEP_MS: u32 = 500;
 const MAX_STREAMS: usize = 64;
 
 /// Payload types of retransmissions, from above: those that RFC 3551 leaves to everybody where 96 to 127 are not enough.
-const TYPES: std::ops::RangeInclusive<u8> = 35..=62;
+const TYPES: std::ops::RangeInclusive<u8> = 35..=RETRANSMISSION_TYPE;
 
 /// Shared by the thread that sends media and the one that hears what is asked for.
 pub(crate) struct Again {

@@ -5,18 +5,14 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use vox_announce::Way;
-use vox_cli::value::{MaxAge, Seconds};
+use vox_cli::value::{MaxAge, Millis, Seconds};
 use vox_cli::{MuteArgs, SecretSource};
-use vox_repair::{ParityShape, Protection};
+use vox_repair::{PARITY_TYPE, ParityShape, Protection, RED_TYPE};
 use vox_rtp::{ExtensionMap, Framing, HeaderExtension, PayloadFormat, PayloadMap};
 use vox_srtp::Suite;
 use vox_sys::net::SendOptions;
 
 use crate::tcp::Carriage;
-
-/// The payload types of redundant audio and of parity packets.
-const RED: u8 = 63;
-const PARITY: u8 = 127;
 
 /// Another program whose dialect is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -140,6 +136,25 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", default_value = "2", requires = "duplex")]
     pub(crate) linger: Seconds,
 
+    /// With --duplex: send to the first address that sends a valid stream, and hear no other: the other side may be behind
+    /// a NAT, and the address that was given another than its own.
+    #[arg(long, requires = "duplex", conflicts_with = "follow")]
+    pub(crate) latch: bool,
+
+    /// With --duplex: follow the other side to another address when it has fallen silent at its own for 0.5 s: a NAT may
+    /// have changed its mind.
+    #[arg(long, requires = "duplex")]
+    pub(crate) follow: bool,
+
+    /// With --duplex: the most sources that are heard at a time.
+    #[arg(long, value_name = "N", default_value_t = 64, requires = "duplex", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) max_sources: u16,
+
+    /// With --duplex: ask for packets that are missing (RFC 4585), where they can come again within that time: the delay
+    /// that the jitter buffer behind this stage has.
+    #[arg(long, value_name = "TIME", requires = "duplex", conflicts_with = "no_rtcp")]
+    pub(crate) nack: Option<Millis>,
+
     /// With --duplex: what a payload type of the other side means; may be given several times.
     #[arg(long, value_name = "PT=FORMAT", value_parser = parse_map, requires = "duplex")]
     pub(crate) hear: Vec<(u8, PayloadFormat)>,
@@ -195,8 +210,8 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn protection(&self) -> Protection {
         Protection {
-            red: self.red.map(|generations| (RED, usize::from(generations))),
-            parity: self.fec.map(|shape| (PARITY, shape)),
+            red: self.red.map(|generations| (RED_TYPE, usize::from(generations))),
+            parity: self.fec.map(|shape| (PARITY_TYPE, shape)),
         }
     }
 

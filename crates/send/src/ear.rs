@@ -8,12 +8,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use vox_cli::{Failure, Output};
-use vox_frame::{EndReason, Record};
-use vox_rtp::{Control, Fact, Protocol, Receiver, read_control};
+use vox_frame::{EndReason, Record, Stamp};
+use vox_repair::{MendConfig, Mender, Origin, PATIENCE_NS, RequestConfig, append_request};
+use vox_rtp::{Control, Fact, Outgoing, PayloadMap, Protocol, Receiver, ReceiverConfig, read_control};
 use vox_sys::{Clock, monotonic_ns, pipe};
 
-use crate::lanes::{Lanes, Received};
+use crate::args::Args;
+use crate::lane::Received;
+use crate::lanes::Lanes;
 use crate::report::Reporter;
+use crate::stream::random;
 
 /// The largest datagram there is, in bytes.
 const MAX_DATAGRAM: usize = 65_536;
@@ -34,17 +38,22 @@ pub(crate) fn lock(control: &Mutex<Control>) -> MutexGuard<'_, Control> {
 
 /// What the thread works on.
 pub(crate) struct Ear {
-    pub(crate) lanes: Arc<Lanes>,
-    pub(crate) control: SharedControl,
-    pub(crate) receiver: Receiver,
-    pub(crate) clock: Clock,
-    pub(crate) reporter: Reporter,
+    lanes: Arc<Lanes>,
+    control: SharedControl,
+    receiver: Receiver,
+    mender: Mender<SocketAddr>,
+    clock: Clock,
+    reporter: Reporter,
     /// Where what is heard goes; none where nothing is listened to but reports.
-    pub(crate) output: Option<Output>,
+    output: Option<Output>,
     /// How long the other side may say nothing after this side has ended, in ns.
-    pub(crate) linger_ns: i64,
+    linger_ns: i64,
+    /// Whether the first address that sends a valid stream is the other side's, whatever was said.
+    latch: bool,
+    /// How often the other side has moved.
+    moves: u64,
     /// Who has answered a sender report of ours, and so is where it says it is: only they are sent anything again.
-    pub(crate) proven: BTreeSet<SocketAddr>,
+    proven: BTreeSet<SocketAddr>,
 }
 
 /// The thread, from outside.
@@ -77,6 +86,47 @@ impl Listening {
 }
 
 impl Ear {
+    /// An ear that has heard nothing.
+    pub(crate) fn new(
+        args: &Args,
+        lanes: Arc<Lanes>,
+        control: SharedControl,
+        clock: Clock,
+        reporter: Reporter,
+        output: Option<Output>,
+    ) -> Self {
+        let mut map = PayloadMap::standard();
+        for (number, format) in args.map.iter().chain(&args.hear) {
+            map.insert(*number, format.clone());
+        }
+        let max_sources = usize::from(args.max_sources);
+        let request = args.nack.map(|useful| RequestConfig { patience_ns: PATIENCE_NS, useful_ns: useful.ns() });
+        let mending = MendConfig { request, ..MendConfig::of_session(&mut map, None, max_sources) };
+        let config = ReceiverConfig {
+            map,
+            extensions: args.extensions(),
+            max_sources,
+            max_age_ns: args.max_age.ns(),
+            follow: args.follow,
+            latch: args.latch,
+            seed: u64::from(random()) << 32 | u64::from(random()),
+            ..ReceiverConfig::default()
+        };
+        Self {
+            lanes,
+            control,
+            receiver: Receiver::new(config),
+            mender: Mender::new(mending),
+            clock,
+            reporter,
+            output,
+            linger_ns: args.linger.ns(),
+            latch: args.latch,
+            moves: 0,
+            proven: BTreeSet::new(),
+        }
+    }
+
     /// Begins to listen.
     pub(crate) fn spawn(self) -> Result<Listening, Failure> {
         let pipe =
@@ -115,7 +165,8 @@ impl Ear {
             sockets.extend(said_all.iter().map(AsFd::as_fd));
             let idle = said_all.is_none().then(|| last_heard + self.linger_ns);
             let due = self.clock.mono_ns(self.next_deadline());
-            let deadline = idle.map_or(due, |idle| idle.min(due));
+            let asking = self.mender.next_deadline().map(|stamp| self.clock.mono_ns(stamp));
+            let deadline = [idle, asking].into_iter().flatten().fold(due, i64::min);
             let ready = pipe::wait(&sockets, None, Some(deadline))
                 .map_err(|error| Failure::failed(format_args!("cannot wait: {error}")))?;
             match ready {
@@ -136,6 +187,7 @@ impl Ear {
             if monotonic_ns() >= due {
                 self.report()?;
             }
+            self.ask();
             let over = self.output.is_none() || monotonic_ns() >= last_heard + self.linger_ns;
             if said_all.is_none() && over {
                 return self.finish(&EndReason::Timeout);
@@ -143,7 +195,7 @@ impl Ear {
         }
     }
 
-    fn next_deadline(&self) -> vox_frame::Stamp {
+    fn next_deadline(&self) -> Stamp {
         let control = lock(&self.control).next_deadline();
         self.receiver.next_deadline().map_or(control, |receiver| receiver.min(control))
     }
@@ -167,18 +219,14 @@ impl Ear {
 
     fn handle(&mut self, received: &Received, buffer: &[u8]) -> Result<(), Failure> {
         let bytes = &buffer[..received.length];
-        let now = self.clock.now();
         if received.protocol != Protocol::Rtcp {
-            let Some(output) = &mut self.output else { return Ok(()) };
-            let reflected = bytes.get(8..12).and_then(|ssrc| ssrc.try_into().ok()).map(u32::from_be_bytes);
-            if reflected.is_some_and(|ssrc| lock(&self.control).is_own(ssrc)) {
-                self.reporter.reflected += 1;
-                return Ok(());
-            }
-            let mut write = |record: Record<'_>| output.write(&record);
-            return self.receiver.handle_datagram(now, 0, received.route.to, received.arrived, bytes, &mut write);
+            return self.handle_media(received, bytes);
         }
         if !self.lanes.has_reports() {
+            return Ok(());
+        }
+        if !received.from_peer {
+            self.reporter.strangers += 1;
             return Ok(());
         }
         let Ok(facts) = read_control(bytes) else {
@@ -187,9 +235,54 @@ impl Ear {
         };
         self.handle_facts(received, bytes.len(), &facts);
         if self.proven.contains(&received.route.to) {
-            self.lanes.handle_requests(received.route, bytes, &self.control, now);
+            self.lanes.handle_requests(received.route, bytes, &self.control, self.clock.now());
         }
         Ok(())
+    }
+
+    fn handle_media(&mut self, received: &Received, bytes: &[u8]) -> Result<(), Failure> {
+        let Self { output: Some(output), receiver, mender, .. } = self else { return Ok(()) };
+        let ssrc = bytes.get(8..12).and_then(|ssrc| ssrc.try_into().ok()).map(u32::from_be_bytes);
+        if ssrc.is_some_and(|ssrc| lock(&self.control).is_own(ssrc)) {
+            self.reporter.reflected += 1;
+            return Ok(());
+        }
+        // Somebody else may turn out to be the other side: whoever comes first, or who goes on with its stream.
+        let may_be = if self.latch { receiver.latched().is_none() } else { receiver.has_heard(0, ssrc.unwrap_or(0)) };
+        if !received.from_peer && !may_be {
+            self.reporter.strangers += 1;
+            return Ok(());
+        }
+        let (now, from) = (self.clock.now(), received.route.to);
+        let mut outcome = Ok(());
+        mender.handle_packet(now, from, bytes, |bytes, origin| {
+            let mut write = |record: Record<'_>| output.write(&record);
+            if outcome.is_ok() {
+                outcome = match origin {
+                    Origin::Received => receiver.handle_datagram(now, 0, from, received.arrived, bytes, &mut write),
+                    Origin::Recovered => receiver.handle_recovered(now, 0, from, bytes, &mut write),
+                };
+            }
+        });
+        let moved = std::mem::replace(&mut self.moves, receiver.stats().moves) != receiver.stats().moves;
+        if !received.from_peer && (moved || receiver.latched() == Some(from)) {
+            self.lanes.set_peer(received.lane, from);
+        }
+        outcome
+    }
+
+    /// Asks for packets that are missing, with an echo of the other side's own report.
+    fn ask(&mut self) {
+        let now = self.clock.now();
+        let round_trip = self.reporter.round_trip_ns();
+        for (_, ssrc, numbers) in self.mender.poll_requests(now, round_trip) {
+            let Some((route, block)) = self.receiver.echo(now, 0, ssrc) else { continue };
+            let (by, mut packet) = lock(&self.control).early(now, block);
+            append_request(by, ssrc, &numbers, &mut packet);
+            if self.receiver.may_answer(route, packet.len()) {
+                self.lanes.send_rtcp(&Outgoing { to: Some(route), packet });
+            }
+        }
     }
 
     fn handle_facts(&mut self, received: &Received, bytes: usize, facts: &[Fact]) {
@@ -223,7 +316,7 @@ impl Ear {
     fn finish(&mut self, reason: &EndReason) -> Result<(), Failure> {
         let goodbyes = lock(&self.control).finish(self.clock.now(), &mut self.receiver);
         goodbyes.iter().for_each(|outgoing| self.lanes.send_rtcp(outgoing));
-        self.reporter.summarise(self.lanes.summary(), self.receiver.stats());
+        self.reporter.summarise(self.lanes.summary(), self.receiver.stats(), &self.mender.stats());
         let Some(output) = &mut self.output else { return Ok(()) };
         self.receiver.finish(reason, &mut |record| output.write(&record))?;
         output.flush()

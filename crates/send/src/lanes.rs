@@ -1,8 +1,8 @@
 //! The ways that packets leave by, one for each destination. What stands between packet and datagram, such as
 //! encryption or another transport, belongs here: RTP passes [`Lanes::send_rtp`], RTCP [`Lanes::send_rtcp`].
 
-use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,13 +12,13 @@ use vox_cli::{Failure, warn};
 use vox_frame::{Rate, Stamp};
 use vox_rtp::{Outgoing, Protocol, Route};
 use vox_sys::Clock;
-use vox_sys::batch;
-use vox_sys::net::{self, SendOptions};
+use vox_sys::net;
 
 use crate::again::{Again, Resent};
 use crate::args::Args;
 use crate::cover::{Cover, key};
 use crate::ear::{SharedControl, lock};
+use crate::lane::{Lane, Received, Stranger};
 use crate::tcp::TcpOutlet;
 use crate::train::Train;
 
@@ -38,23 +38,6 @@ pub(crate) struct Lanes {
     errors: AtomicU64,
     resent: AtomicU64,
     told: AtomicBool,
-}
-
-struct Lane {
-    address: SocketAddr,
-    rtp: UdpSocket,
-    /// Where its RTCP goes, and by which socket; none for the socket of RTP.
-    control: Option<(SocketAddr, UdpSocket)>,
-    /// Whether the way there has refused several packets in one call.
-    one_by_one: AtomicBool,
-}
-
-/// A datagram that came back.
-pub(crate) struct Received {
-    pub(crate) route: Route,
-    pub(crate) arrived: Stamp,
-    pub(crate) protocol: Protocol,
-    pub(crate) length: usize,
 }
 
 impl Lanes {
@@ -94,8 +77,8 @@ impl Lanes {
     /// The first destination, and the address from which packets go there.
     pub(crate) fn first_path(&self) -> Option<(SocketAddr, Option<IpAddr>)> {
         let lane = self.lanes.first()?;
-        let local = lane.rtp.local_addr().ok().map(|local| local.ip());
-        Some((lane.address, local.filter(|local| !local.is_unspecified())))
+        let local = lane.local_addr().ok().map(|local| local.ip());
+        Some((lane.address(), local.filter(|local| !local.is_unspecified())))
     }
 
     /// Sends a packet to every destination. One that cannot be reached now may be there later: that is counted.
@@ -158,7 +141,7 @@ impl Lanes {
                 Err(error) => {
                     self.errors.fetch_add(packets, Ordering::Relaxed);
                     if !self.told.swap(true, Ordering::Relaxed) {
-                        warn(format_args!("cannot send to {}: {error}; going on", lane.address));
+                        warn(format_args!("cannot send to {}: {error}; going on", lane.address()));
                     }
                 }
             }
@@ -175,11 +158,8 @@ impl Lanes {
             Some(None) => return,
         };
         for lane in self.lanes.iter().filter(|_| self.reports) {
-            if outgoing.to.is_none_or(|route| route.to == lane.address) {
-                let _lost = match &lane.control {
-                    Some((to, socket)) => socket.send_to(packet, to).map(|_| false),
-                    None => lane.send(packet),
-                };
+            if outgoing.to.is_none_or(|route| lane.is_peer(route.to, Protocol::Rtcp)) {
+                lane.send_control(packet, outgoing.to);
             }
         }
     }
@@ -198,7 +178,7 @@ impl Lanes {
                 (Resent::AsItWas(packet) | Resent::Apart(_, _, packet), _) => Some(packet.to_vec()),
             };
             let Some(packet) = protected else { return };
-            for lane in self.lanes.iter().filter(|lane| lane.address.ip() == route.to.ip()) {
+            for lane in self.lanes.iter().filter(|lane| lane.is_peer(route.to, Protocol::Rtcp)) {
                 self.resent.fetch_add(u64::from(lane.send(&packet).is_ok()), Ordering::Relaxed);
             }
             if let Resent::Apart(header, payload, _) = resent {
@@ -216,8 +196,8 @@ impl Lanes {
             .collect()
     }
 
-    /// The next datagram that is there on socket `index` of [`descriptors`](Self::descriptors); none too where it
-    /// comes from somebody who was not sent to.
+    /// The next datagram that is there on socket `index` of [`descriptors`](Self::descriptors); a stranger's where it comes
+    /// from somebody who was not sent to, or is not genuine.
     pub(crate) fn receive(
         &self,
         index: usize,
@@ -225,14 +205,16 @@ impl Lanes {
         clock: &Clock,
         buffer: &mut [u8],
     ) -> io::Result<Option<Result<Received, Stranger>>> {
-        let mut sockets =
-            self.lanes.iter().flat_map(|lane| lane.sockets(hears_media, self.reports).map(move |found| (lane, found)));
-        let Some((lane, (socket, mux))) = sockets.nth(index) else { return Ok(None) };
+        let lanes = self.lanes.iter().enumerate();
+        let mut sockets = lanes
+            .flat_map(|(number, lane)| lane.sockets(hears_media, self.reports).map(move |found| (number, lane, found)));
+        let Some((number, lane, (socket, mux))) = sockets.nth(index) else { return Ok(None) };
         let Some(datagram) = net::receive(socket, buffer)? else { return Ok(None) };
-        if !lane.address.ip().is_multicast() && datagram.from.ip() != lane.address.ip() {
+        let protocol = if mux { Protocol::of(&buffer[..datagram.length]) } else { Protocol::Rtcp };
+        let from_peer = lane.is_peer(datagram.from, protocol);
+        if !from_peer && !lane.may_move() {
             return Ok(Some(Err(Stranger)));
         }
-        let protocol = if mux { Protocol::of(&buffer[..datagram.length]) } else { Protocol::Rtcp };
         let length = match &self.cover {
             None => Some(datagram.length),
             Some(cover) => cover.open(clock.now(), protocol, buffer, datagram.length),
@@ -243,7 +225,16 @@ impl Lanes {
             arrived: clock.now().plus(-datagram.age),
             protocol,
             length,
+            lane: number,
+            from_peer,
         })))
+    }
+
+    /// The peer of a lane is at another address than it was thought to be: what is said goes there from now on.
+    pub(crate) fn set_peer(&self, lane: usize, peer: SocketAddr) {
+        if let Some(lane) = self.lanes.get(lane) {
+            lane.set_peer(peer);
+        }
     }
 
     /// Whether reports are sent and heard.
@@ -277,71 +268,5 @@ impl Lanes {
             "retransmittedPacketsSent": self.resent.load(Ordering::Relaxed),
             "sendErrors": self.errors.load(Ordering::Relaxed),
         })
-    }
-}
-
-/// A datagram from an address that nothing is sent to, or one that is not genuine.
-pub(crate) struct Stranger;
-
-impl Lane {
-    fn open(address: SocketAddr, args: &Args) -> io::Result<Self> {
-        let options = args.options();
-        let rtp = net::sender(address, &options)?;
-        if args.duplex {
-            net::hear_back(&rtp)?;
-        }
-        if args.rtcp_mux || args.no_rtcp || address.port() == u16::MAX {
-            net::hear_back(&rtp)?;
-            return Ok(Self { address, rtp, control: None, one_by_one: AtomicBool::default() });
-        }
-        let beside = SocketAddr::new(address.ip(), address.port() + 1);
-        // Symmetric: RTCP leaves from the port beside the one of RTP where that is free (RFC 3550, section 11).
-        let local = rtp.local_addr()?;
-        let next = SocketAddr::new(unspecified_or(options.local, local.ip()), local.port().saturating_add(1));
-        let symmetric = net::reporter(beside, &SendOptions { local: Some(next), ..options.clone() });
-        let socket = symmetric.or_else(|_| net::reporter(beside, &SendOptions { local: None, ..options }))?;
-        Ok(Self { address, rtp, control: Some((beside, socket)), one_by_one: AtomicBool::default() })
-    }
-
-    /// Sends packets that leave together, in one call where the kernel and the way there allow it.
-    fn send_all(&self, train: &Train) -> io::Result<bool> {
-        if train.len() > 1 && !self.one_by_one.load(Ordering::Relaxed) {
-            let send = || batch::send_train(&self.rtp, train.bytes(), train.size());
-            match send() {
-                Ok(()) => return Ok(false),
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused => return send().map(|()| true),
-                // An interface without checksums in hardware, a tunnel with a smaller MTU: nothing was sent.
-                Err(_) => self.one_by_one.store(true, Ordering::Relaxed),
-            }
-        }
-        let mut refused = false;
-        for packet in train.packets() {
-            refused |= self.send(packet)?;
-        }
-        Ok(refused)
-    }
-
-    /// Sends; says whether an earlier packet was refused, which the kernel reports in place of sending this one.
-    fn send(&self, packet: &[u8]) -> io::Result<bool> {
-        match self.rtp.send(packet) {
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => self.rtp.send(packet).map(|_| true),
-            sent => sent.map(|_| false),
-        }
-    }
-
-    /// The sockets on which something may come back, with whether RTP and RTCP share it.
-    fn sockets(&self, hears_media: bool, reports: bool) -> impl Iterator<Item = (&UdpSocket, bool)> {
-        let shared = reports && self.control.is_none();
-        let rtp = (hears_media || shared).then_some((&self.rtp, true));
-        rtp.into_iter().chain(self.control.iter().map(|(_, socket)| (socket, false)))
-    }
-}
-
-/// The address that was asked for, else any of the family.
-fn unspecified_or(asked: Option<SocketAddr>, family: IpAddr) -> IpAddr {
-    match (asked, family) {
-        (Some(asked), _) => asked.ip(),
-        (None, IpAddr::V4(_)) => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
-        (None, IpAddr::V6(_)) => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
     }
 }

@@ -5,6 +5,7 @@ mod args;
 mod cover;
 mod describe;
 mod ear;
+mod lane;
 mod lanes;
 mod payload;
 mod queue;
@@ -14,7 +15,6 @@ mod stream;
 mod tcp;
 mod train;
 
-use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -27,7 +27,7 @@ use report::Reporter;
 use stage::Stage;
 use stream::{Clocks, random};
 use vox_cli::{Failure, Input, Output, Wake, stop_requested, wait};
-use vox_rtp::{Control, ControlConfig, PayloadMap, Receiver, ReceiverConfig};
+use vox_rtp::{Control, ControlConfig};
 use vox_sys::{Clock, go_before_others, pipe};
 
 fn main() -> ExitCode {
@@ -73,26 +73,7 @@ fn reporting(args: &Args) -> ControlConfig {
 
 /// Begins to hear what comes back.
 fn listen(args: &Args, lanes: &Arc<Lanes>, control: &SharedControl, clock: Clock) -> Result<Listening, Failure> {
-    let mut map = PayloadMap::standard();
-    for (number, format) in args.map.iter().chain(&args.hear) {
-        map.insert(*number, format.clone());
-    }
-    let config = ReceiverConfig {
-        map,
-        extensions: args.extensions(),
-        max_age_ns: args.max_age.ns(),
-        seed: u64::from(random()) << 32 | u64::from(random()),
-        ..ReceiverConfig::default()
-    };
-    let ear = Ear {
-        lanes: Arc::clone(lanes),
-        control: SharedControl::clone(control),
-        receiver: Receiver::new(config),
-        clock,
-        reporter: Reporter::new(args)?,
-        output: args.duplex.then(|| Output::stdout(clock.opening(), false)).transpose()?,
-        linger_ns: args.linger.ns(),
-        proven: BTreeSet::new(),
-    };
-    ear.spawn()
+    let output = args.duplex.then(|| Output::stdout(clock.opening(), false)).transpose()?;
+    let reporter = Reporter::new(args)?;
+    Ear::new(args, Arc::clone(lanes), SharedControl::clone(control), clock, reporter, output).spawn()
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use vox_cli::{Failure, StatsFile, note};
 use vox_frame::Stamp;
+use vox_repair::MendStats;
 use vox_rtp::{LossAdvice, ReceiverStats, RemoteReport};
 
 use crate::args::Args;
@@ -56,8 +57,13 @@ impl Reporter {
         }
     }
 
+    /// The round trip that the far end's last report told.
+    pub(crate) fn round_trip_ns(&self) -> Option<i64> {
+        self.last.as_ref()?.round_trip_ns
+    }
+
     /// The last line of the statistics.
-    pub(crate) fn summarise(&mut self, mut summary: Value, heard: &ReceiverStats) {
+    pub(crate) fn summarise(&mut self, mut summary: Value, heard: &ReceiverStats, mended: &MendStats) {
         let Some(stats) = &mut self.stats else { return };
         if let Some(summary) = summary.as_object_mut() {
             summary.insert("reports".to_owned(), self.reports.into());
@@ -65,6 +71,11 @@ impl Reporter {
             summary.insert("packetsReceived".to_owned(), heard.packets_received.into());
             summary.insert("packetsForeign".to_owned(), (heard.packets_foreign + self.strangers).into());
             summary.insert("packetsReflected".to_owned(), (heard.packets_reflected + self.reflected).into());
+            summary.insert("moves".to_owned(), heard.moves.into());
+            summary.insert("packetsRecovered".to_owned(), heard.packets_recovered.into());
+            summary.insert("packetsRecoveredByRed".to_owned(), mended.restored.recovered_red.into());
+            summary.insert("packetsRecoveredByFec".to_owned(), mended.restored.recovered_parity.into());
+            summary.insert("packetsRetransmitted".to_owned(), mended.retransmitted.into());
             if let Some(last) = &self.last {
                 summary.insert("fractionLost".to_owned(), last.fraction_lost.into());
                 summary.insert("jitter".to_owned(), seconds(last.jitter_ns).into());

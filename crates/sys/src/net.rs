@@ -47,6 +47,26 @@ pub fn resolve(destination: &str) -> io::Result<SocketAddr> {
 /// As the system says.
 pub fn sender(destination: SocketAddr, options: &SendOptions) -> io::Result<UdpSocket> {
     let destination = scoped(destination, options.interface.as_deref())?;
+    let socket = leaving(destination, options)?;
+    socket.connect(&destination.into())?;
+    Ok(socket.into())
+}
+
+/// A socket that sends as one to `destination` does, and may send to anybody and hear anybody too.
+///
+/// # Errors
+/// As the system says.
+pub fn talker(destination: SocketAddr, options: &SendOptions) -> io::Result<UdpSocket> {
+    let destination = scoped(destination, options.interface.as_deref())?;
+    let socket = leaving(destination, options)?;
+    if options.local.is_none() {
+        socket.bind(&any(destination).into())?;
+    }
+    stamp_arrivals(&socket)?;
+    Ok(socket.into())
+}
+
+fn leaving(destination: SocketAddr, options: &SendOptions) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(destination), Type::DGRAM, Some(Protocol::UDP))?;
     if let Some(local) = options.local {
         socket.set_reuse_address(true)?;
@@ -61,8 +81,15 @@ pub fn sender(destination: SocketAddr, options: &SendOptions) -> io::Result<UdpS
     if destination.ip().is_multicast() {
         prepare_multicast(&socket, destination, options)?;
     }
-    socket.connect(&destination.into())?;
-    Ok(socket.into())
+    Ok(socket)
+}
+
+/// Any address of the same family, and any port.
+fn any(like: SocketAddr) -> SocketAddr {
+    match like {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    }
 }
 
 /// A socket that sends to anybody and hears what comes back: for RTCP. Where `destination` is a group, it joins it.
@@ -78,11 +105,7 @@ pub fn reporter(destination: SocketAddr, options: &SendOptions) -> io::Result<Ud
         join(&socket, destination.ip(), options.interface.as_deref(), None)?;
         prepare_multicast(&socket, destination, options)?;
     } else {
-        let any: SocketAddr = match destination {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        socket.bind(&options.local.unwrap_or(any).into())?;
+        socket.bind(&options.local.unwrap_or_else(|| any(destination)).into())?;
     }
     stamp_arrivals(&socket)?;
     Ok(socket.into())
