@@ -1,8 +1,10 @@
-//! What is done to voices, over well-kept libraries: noise suppression, automatic gain and echo cancellation (sonora, a
-//! port of WebRTC's audio processing), voice activity (earshot).
+//! What is done to voices, over sonora, a well-kept port of WebRTC's audio processing: noise suppression, automatic gain,
+//! voice activity.
 //!
 //! Samples are `f32`, full scale ±1.0, channels interleaved; a *frame* is one sample of every channel.
 
 mod processor;
+mod talk;
 
 pub use processor::{Automatic, Effects, Processor, Strength, Unsupported};
+pub use talk::{Criterion, Talk};

@@ -1,8 +1,7 @@
 //! WebRTC's audio processing on samples in pieces of any length.
 
 use sonora::config::{
-    AdaptiveDigital, GainController2, HighPassFilter, MaxProcessingRate, NoiseSuppression, NoiseSuppressionLevel,
-    Pipeline,
+    AdaptiveDigital, GainController2, MaxProcessingRate, NoiseSuppression, NoiseSuppressionLevel, Pipeline,
 };
 use sonora::{AudioProcessing, Config, StreamConfig};
 use thiserror::Error;
@@ -168,9 +167,7 @@ impl Effects {
         });
         let pipeline =
             Pipeline { maximum_internal_processing_rate: MaxProcessingRate::Rate48kHz, ..Pipeline::default() };
-        // Rumble is no voice, and would be taken for the level of one.
-        let high_pass_filter = self.noise.map(|_| HighPassFilter::default());
-        Config { pipeline, high_pass_filter, noise_suppression, gain_controller2, ..Config::default() }
+        Config { pipeline, noise_suppression, gain_controller2, ..Config::default() }
     }
 }
 

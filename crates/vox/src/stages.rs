@@ -18,6 +18,8 @@ pub(crate) const STAGES: &[(&str, &str)] = &[
     ("inspect", "shows what passes through and changes nothing"),
     ("meter", "shows levels, loudness, losses and delays of what passes through"),
     ("gain", "makes PCM louder, softer or even; fades, limits, mutes"),
+    ("gate", "says when somebody talks, and leaves the rest out"),
+    ("denoise", "takes fans and hiss away from voices"),
     ("mix", "mixes streams to one, aligned by time, all or all but one"),
     ("tee", "copies a stream into files, FIFOs and commands that cannot stall it"),
     ("replay", "plays a kept stream again, paced by its stamps"),
