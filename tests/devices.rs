@@ -1,14 +1,13 @@
 //! A sound card that is none: clicks played into PulseAudio's null sink come back, each once, at a stable delay.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use vox_e2e::{
-    Running, Scratch, Speech, Wav, align, await_udp, await_until, free_port, need, raw_samples, signal, speech,
+    Card, Running, Scratch, Speech, Tape, Wav, align, await_udp, await_until, free_port, need, signal, speech,
 };
 
 const RATE: usize = 48_000;
@@ -198,78 +197,6 @@ fn is_heard(said: &[i16], heard: &[i16]) {
         .collect();
     let found = likeness.iter().filter(|&&likeness| likeness > 0.8).count();
     assert!(likeness.len() >= 3 && found + 1 >= likeness.len(), "{likeness:?} in {} samples from {from}", heard.len());
-}
-
-/// A recording of both sides of the card: left what was said, right what was heard.
-struct Tape<'a> {
-    scratch: &'a Scratch,
-    parec: Running,
-}
-
-impl<'a> Tape<'a> {
-    fn start(scratch: &'a Scratch, card: &Card) -> Self {
-        let parec = scratch.spawn(&format!(
-            "{}\nexec $promptly parec -d bus.monitor --raw --rate=48000 --channels=2 --format=s16le >both.raw",
-            card.environment
-        ));
-        let tape = Self { scratch, parec };
-        assert!(await_until(Duration::from_secs(10), || tape.size() > 96_000), "{}", tape.parec.stderr());
-        tape
-    }
-
-    fn size(&self) -> u64 {
-        fs::metadata(self.scratch.path("both.raw")).map_or(0, |meta| meta.len())
-    }
-
-    /// A second more.
-    #[track_caller]
-    fn roll_on(&self) {
-        let end = self.size() + 4 * RATE as u64;
-        assert!(await_until(Duration::from_secs(10), || self.size() > end), "the tape stands still");
-    }
-
-    fn stop(self) -> Vec<i16> {
-        drop(self.parec);
-        raw_samples(&fs::read(self.scratch.path("both.raw")).expect("a tape"))
-    }
-}
-
-/// PulseAudio with null sinks, as `rig/pulse-up` starts it; stopped when dropped.
-struct Card {
-    /// Shell lines that make programs use it.
-    environment: String,
-    dir: PathBuf,
-}
-
-impl Card {
-    fn insert(scratch: &Scratch) -> Self {
-        need(&["pulseaudio", "pactl", "parec", "paplay"]);
-        let rig = Path::new(env!("CARGO_MANIFEST_DIR")).join("rig/pulse-up");
-        let dir = scratch.path("card");
-        // A session of its own: what the rig leaves running outlives the script.
-        let up = scratch.run(&format!("setsid --wait {} {}", rig.display(), dir.display()));
-        let card = Self { environment: up.text(), dir };
-        up.succeeded();
-        card
-    }
-}
-
-impl Card {
-    /// Takes it away while it is in use.
-    fn pull_out(&self) {
-        let pids = fs::read_to_string(self.dir.join("pids")).expect("a card that runs");
-        let server = pids.split_whitespace().next().and_then(|pid| Pid::from_raw(pid.parse().ok()?));
-        kill_process(server.expect("a pid"), Signal::KILL).expect("a server that runs");
-    }
-}
-
-impl Drop for Card {
-    fn drop(&mut self) {
-        let pids = fs::read_to_string(self.dir.join("pids")).unwrap_or_default();
-        for pid in pids.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
-            let _gone = kill_process(pid, Signal::TERM);
-        }
-    }
 }
 
 /// A second of silence, then clicks of 4 ms at 1 kHz, a second apart.

@@ -311,7 +311,7 @@ pub fn unshare(kinds: &str) -> String {
 }
 
 /// The folder of the stages' binaries.
-fn binaries() -> PathBuf {
+pub(crate) fn binaries() -> PathBuf {
     let exe = std::env::current_exe().expect("the test knows its own path");
     let dir = exe.parent().and_then(Path::parent).expect("it lies in target/PROFILE/deps").to_owned();
     assert!(dir.join("vox-capture").is_file(), "vox-capture is not in {}: cargo build --workspace", dir.display());
