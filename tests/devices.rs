@@ -6,9 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use vox_e2e::{
-    Card, Running, Scratch, Speech, Tape, Wav, align, await_udp, await_until, free_port, need, signal, speech,
-};
+use vox_e2e::{Card, Running, Scratch, Tape, Wav, await_until, signal};
 
 const RATE: usize = 48_000;
 
@@ -125,78 +123,6 @@ fn devices_are_listed() {
     let card = Card::insert(&scratch);
     let list = scratch.run(&format!("{}\nvox-capture --list-devices", card.environment)).succeeded();
     assert!(list.text().contains("default") || list.text().contains("pulse"), "{}", list.text());
-}
-
-#[test]
-fn opus_goes_from_vox_to_trx() {
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    need(&["trx-rx"]);
-    let scratch = Scratch::new("vox-trx");
-    let card = Card::insert(&scratch);
-    let said = speech(&scratch, "said.wav", Speech::mono(48_000, 96_000));
-    let port = free_port();
-    let environment = &card.environment;
-    let _trx = scratch.spawn(&format!(
-        "{environment}\nPULSE_SINK=spk exec $promptly trx-rx -d pulse -h 127.0.0.1 -p {port} -c 1 -m 100 -j 100"
-    ));
-    await_udp(port);
-    let tape = Tape::start(&scratch, &card);
-    scratch
-        .run(&format!(
-            "vox-capture said.wav | vox-encode opus --bitrate 64k | vox-send --map 0=opus/8000 127.0.0.1:{port}"
-        ))
-        .succeeded_silently();
-    tape.roll_on();
-    let heard: Vec<i16> = tape.stop().iter().copied().skip(1).step_by(2).collect();
-    is_heard(&said.samples, &heard);
-}
-
-#[test]
-fn opus_goes_from_trx_to_vox() {
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    need(&["trx-tx", "paplay"]);
-    let scratch = Scratch::new("trx-vox");
-    let card = Card::insert(&scratch);
-    let said = speech(&scratch, "said.wav", Speech::mono(48_000, 96_000));
-    let port = free_port();
-    let environment = &card.environment;
-    let receiver =
-        scratch.spawn(&format!("vox-recv :{port} --map 0=opus/8000 | vox-jitter --delay 200 | vox-play heard.wav"));
-    await_udp(port);
-    let trx = scratch.spawn(&format!(
-        "{environment}\nPULSE_SOURCE=micsrc exec $promptly trx-tx -d pulse -h 127.0.0.1 -p {port} -c 1 -b 64 -m 100"
-    ));
-    let size = || fs::metadata(scratch.path("heard.wav")).map_or(0, |meta| meta.len());
-    assert!(await_until(Duration::from_secs(10), || size() > 20_000), "trx is heard: {}", trx.stderr());
-    scratch.run(&format!("{environment}\n$promptly paplay -d mic said.wav")).succeeded();
-    let end = size() + RATE as u64;
-    assert!(await_until(Duration::from_secs(10), || size() > end), "trx is heard on");
-    receiver.interrupt();
-    receiver.wait(Duration::from_secs(3)).succeeded();
-    drop(trx);
-    is_heard(&said.samples, &Wav::read(&scratch.path("heard.wav")).left());
-}
-
-/// The speech is in what was heard, part by part: a program that stumbles on a busy machine may lose a part, and what
-/// comes behind it may be later or earlier.
-#[track_caller]
-fn is_heard(said: &[i16], heard: &[i16]) {
-    const PART: usize = 19_200;
-    const REACH: usize = 6_000;
-    let onset = |samples: &[i16]| samples.iter().position(|sample| sample.unsigned_abs() > 1_500).unwrap_or(0);
-    let from = onset(heard).saturating_sub(onset(said));
-    let likeness: Vec<f64> = said
-        .chunks_exact(PART)
-        .enumerate()
-        .filter(|(_, part)| part.iter().any(|sample| sample.unsigned_abs() > 3_000))
-        .map(|(n, part)| {
-            let begin = (from + n * PART).saturating_sub(REACH).min(heard.len());
-            let end = (begin + PART + 2 * REACH).min(heard.len());
-            align(part, &heard[begin..end], 2 * REACH as i64).correlation
-        })
-        .collect();
-    let found = likeness.iter().filter(|&&likeness| likeness > 0.8).count();
-    assert!(likeness.len() >= 3 && found + 1 >= likeness.len(), "{likeness:?} in {} samples from {from}", heard.len());
 }
 
 /// A second of silence, then clicks of 4 ms at 1 kHz, a second apart.

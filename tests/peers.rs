@@ -1,4 +1,5 @@
-//! Calls with other people's programs: ffmpeg, GStreamer, trx. What was sent is what was heard, counted in samples.
+//! Ways to be found: groups heard by several, by one source, over IPv6, and session descriptions read by GStreamer and
+//! made as it makes them. Calls of each codec with each peer are the matrix in `interop`.
 
 use std::fs;
 use std::time::Duration;
@@ -16,10 +17,6 @@ struct Call {
     encode: &'static str,
     /// RTP payload type.
     payload_type: u8,
-    /// For `vox-recv --map`.
-    map: &'static str,
-    /// ffmpeg's encoder and options.
-    ffmpeg: &'static str,
     /// GStreamer: encoder and payloader.
     gst_send: &'static str,
     /// GStreamer: caps, depayloader and decoder.
@@ -33,8 +30,6 @@ struct Call {
 const PCMU: Call = Call {
     encode: "pcmu",
     payload_type: 0,
-    map: "0=pcmu/8000",
-    ffmpeg: "-c:a pcm_mulaw",
     gst_send: "mulawenc ! rtppcmupay min-ptime=20000000 max-ptime=20000000",
     gst_recv: "application/x-rtp,media=audio,clock-rate=8000,encoding-name=PCMU,payload=0:rtppcmudepay ! mulawdec",
     speech: Speech::mono(8_000, 16_000),
@@ -44,8 +39,6 @@ const PCMU: Call = Call {
 const PCMA: Call = Call {
     encode: "pcma",
     payload_type: 8,
-    map: "8=pcma/8000",
-    ffmpeg: "-c:a pcm_alaw",
     gst_send: "alawenc ! rtppcmapay min-ptime=20000000 max-ptime=20000000",
     gst_recv: "application/x-rtp,media=audio,clock-rate=8000,encoding-name=PCMA,payload=8:rtppcmadepay ! alawdec",
     speech: Speech::mono(8_000, 16_000),
@@ -55,8 +48,6 @@ const PCMA: Call = Call {
 const L16: Call = Call {
     encode: "l16",
     payload_type: 10,
-    map: "10=L16/44100/2",
-    ffmpeg: "-c:a pcm_s16be",
     gst_send: "audioconvert ! audio/x-raw,format=S16BE ! rtpL16pay pt=10",
     gst_recv: "application/x-rtp,media=audio,clock-rate=44100,encoding-name=L16,encoding-params=(string)2,channels=2,payload=10:rtpL16depay ! audioconvert ! audio/x-raw,format=S16LE",
     speech: Speech::stereo(44_100, 88_200),
@@ -66,192 +57,11 @@ const L16: Call = Call {
 const OPUS: Call = Call {
     encode: "opus --application audio --bitrate 64k",
     payload_type: 97,
-    map: "97=opus/48000/2",
-    ffmpeg: "-c:a libopus -b:a 64k -frame_duration 20",
     gst_send: "opusenc frame-size=20 bitrate=64000 ! rtpopuspay pt=97",
     gst_recv: "application/x-rtp,media=audio,clock-rate=48000,encoding-name=OPUS,payload=97:rtpopusdepay ! opusdec ! audio/x-raw,rate=48000,channels=1",
     speech: Speech::mono(48_000, 96_000),
     exact: None,
 };
-
-#[test]
-fn pcmu_goes_from_vox_to_ffmpeg() {
-    vox_to_ffmpeg("pcmu", &PCMU);
-}
-
-#[test]
-fn pcma_goes_from_vox_to_ffmpeg() {
-    vox_to_ffmpeg("pcma", &PCMA);
-}
-
-#[test]
-fn l16_in_stereo_goes_from_vox_to_ffmpeg() {
-    vox_to_ffmpeg("l16", &L16);
-}
-
-#[test]
-fn opus_goes_from_vox_to_ffmpeg() {
-    vox_to_ffmpeg("opus", &OPUS);
-}
-
-/// ffmpeg learns what comes from the description that vox-send writes.
-fn vox_to_ffmpeg(name: &str, call: &Call) {
-    need(&["ffmpeg"]);
-    let scratch = Scratch::new(&format!("vox-ffmpeg-{name}"));
-    let said = speech(&scratch, "said.wav", call.speech);
-    let port = free_port();
-    let send = format!("vox-send --payload-type {} --sdp call.sdp 127.0.0.1:{port}", call.payload_type);
-    let source = format!("--duration 0.02 | vox-encode {} | {send}", call.encode);
-    // The description is there before the call: what is sent to nobody with it is lost.
-    scratch.run(&format!("vox-capture said.wav {source}")).succeeded_silently();
-    let channels = call.speech.channels;
-    let receiver = scratch.spawn(&format!(
-        "ffmpeg -nostdin -v error -protocol_whitelist file,udp,rtp -i call.sdp -ac {channels} -f s16le -flush_packets 1 heard.raw"
-    ));
-    await_udp(port);
-    scratch.run(&format!("vox-capture said.wav | vox-encode {} | {send}", call.encode)).succeeded_silently();
-    await_raw(&scratch, &receiver, &said);
-    drop(receiver);
-    arrived(&said, &raw(&scratch), call, call.exact);
-}
-
-#[test]
-fn pcmu_goes_from_ffmpeg_to_vox() {
-    ffmpeg_to_vox("pcmu", &PCMU);
-}
-
-#[test]
-fn pcma_goes_from_ffmpeg_to_vox() {
-    ffmpeg_to_vox("pcma", &PCMA);
-}
-
-#[test]
-fn l16_in_stereo_goes_from_ffmpeg_to_vox() {
-    ffmpeg_to_vox("l16", &L16);
-}
-
-#[test]
-fn opus_goes_from_ffmpeg_to_vox() {
-    ffmpeg_to_vox("opus", &OPUS);
-}
-
-/// vox-recv learns what comes from the description that ffmpeg writes. ffmpeg sends in bursts.
-fn ffmpeg_to_vox(name: &str, call: &Call) {
-    need(&["ffmpeg"]);
-    let scratch = Scratch::new(&format!("ffmpeg-vox-{name}"));
-    let said = speech(&scratch, "said.wav", call.speech);
-    let port = free_port();
-    let (coder, payload_type) = (call.ffmpeg, call.payload_type);
-    let send = |limit: &str| {
-        format!(
-            "ffmpeg -nostdin -v error -re -i said.wav {limit} {coder} -payload_type {payload_type} -sdp_file call.sdp \
-             -f rtp 'rtp://127.0.0.1:{port}?pkt_size=1200' >/dev/null"
-        )
-    };
-    scratch.run(&send("-t 0.02")).succeeded();
-    let receiver =
-        scratch.spawn("vox-recv --sdp call.sdp --idle-timeout 3s | vox-jitter --delay 500 | vox-play heard.wav");
-    await_udp(port);
-    scratch.run(&send("")).succeeded();
-    receiver.wait(LIMIT).succeeded();
-    // Its G.711 encoders do not follow the ITU in every sample: what they make is asked of ffmpeg itself.
-    let said = match call.exact {
-        Some(_) => {
-            let through = format!("ffmpeg -nostdin -v error -i said.wav {coder} coded.wav");
-            scratch
-                .run(&format!("{through} && ffmpeg -nostdin -v error -i coded.wav -c:a pcm_s16le -f s16le coded.raw"));
-            let coded = if name == "l16" { said.samples.clone() } else { samples(&scratch, "coded.raw") };
-            Wav { samples: coded, ..said }
-        }
-        None => said,
-    };
-    let heard = Wav::read(&scratch.path("heard.wav"));
-    arrived(&said, &heard, call, call.exact.map(|_| -> fn(i16) -> i16 { |sample| sample }));
-}
-
-#[test]
-fn pcmu_goes_from_vox_to_gstreamer() {
-    vox_to_gstreamer("pcmu", &PCMU);
-}
-
-#[test]
-fn pcma_goes_from_vox_to_gstreamer() {
-    vox_to_gstreamer("pcma", &PCMA);
-}
-
-#[test]
-fn l16_in_stereo_goes_from_vox_to_gstreamer() {
-    vox_to_gstreamer("l16", &L16);
-}
-
-#[test]
-fn opus_goes_from_vox_to_gstreamer() {
-    vox_to_gstreamer("opus", &OPUS);
-}
-
-fn vox_to_gstreamer(name: &str, call: &Call) {
-    need(&["gst-launch-1.0"]);
-    let scratch = Scratch::new(&format!("vox-gst-{name}"));
-    let said = speech(&scratch, "said.wav", call.speech);
-    let port = free_port();
-    let (caps, decode) = call.gst_recv.split_once(':').expect("caps and elements");
-    let receiver = scratch.spawn(&format!(
-        "gst-launch-1.0 -q udpsrc address=127.0.0.1 port={port} caps='{caps}' ! rtpjitterbuffer latency=100 ! {decode} \
-         ! filesink location=heard.raw buffer-mode=unbuffered"
-    ));
-    await_udp(port);
-    let send = format!("vox-send --payload-type {} 127.0.0.1:{port}", call.payload_type);
-    scratch.run(&format!("vox-capture said.wav | vox-encode {} | {send}", call.encode)).succeeded_silently();
-    await_raw(&scratch, &receiver, &said);
-    drop(receiver);
-    arrived(&said, &raw(&scratch), call, call.exact);
-}
-
-#[test]
-fn pcmu_goes_from_gstreamer_to_vox() {
-    gstreamer_to_vox("pcmu", &PCMU);
-}
-
-#[test]
-fn pcma_goes_from_gstreamer_to_vox() {
-    gstreamer_to_vox("pcma", &PCMA);
-}
-
-#[test]
-fn l16_in_stereo_goes_from_gstreamer_to_vox() {
-    gstreamer_to_vox("l16", &L16);
-}
-
-#[test]
-fn opus_goes_from_gstreamer_to_vox() {
-    gstreamer_to_vox("opus", &OPUS);
-}
-
-fn gstreamer_to_vox(name: &str, call: &Call) {
-    need(&["gst-launch-1.0"]);
-    let scratch = Scratch::new(&format!("gst-vox-{name}"));
-    let said = speech(&scratch, "said.wav", call.speech);
-    let port = free_port();
-    let receiver = scratch.spawn(&format!(
-        "vox-recv :{port} --map {} --idle-timeout 3s | vox-jitter --delay 60 | vox-play heard.wav",
-        call.map
-    ));
-    await_udp(port);
-    let source = "gst-launch-1.0 -q filesrc location=said.wav ! wavparse";
-    scratch.run(&format!("{source} ! {} ! udpsink host=127.0.0.1 port={port}", call.gst_send)).succeeded();
-    receiver.wait(LIMIT).succeeded();
-    // Its G.711 encoders are asked as ffmpeg's are.
-    let said = match call.gst_send.split_once(" ! rtppcm") {
-        Some((encoder, _)) => {
-            let decoder = call.gst_recv.rsplit(" ! ").next().expect("a decoder");
-            scratch.run(&format!("{source} ! {encoder} ! {decoder} ! filesink location=coded.raw")).succeeded();
-            Wav { samples: samples(&scratch, "coded.raw"), ..said }
-        }
-        None => said,
-    };
-    let heard = Wav::read(&scratch.path("heard.wav"));
-    arrived(&said, &heard, call, call.exact.map(|_| -> fn(i16) -> i16 { |sample| sample }));
-}
 
 #[test]
 fn a_multicast_group_is_heard_by_two() {

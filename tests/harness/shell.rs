@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ const POLL: Duration = Duration::from_millis(5);
 pub struct Scratch {
     dir: PathBuf,
     count: AtomicU32,
+    kept: AtomicBool,
 }
 
 impl Scratch {
@@ -26,7 +27,7 @@ impl Scratch {
         let dir = std::env::temp_dir().join(format!("vox-e2e-{}-{name}", std::process::id()));
         let _absent = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).expect("a scratch folder");
-        Self { dir, count: AtomicU32::new(0) }
+        Self { dir, count: AtomicU32::new(0), kept: AtomicBool::new(false) }
     }
 
     /// A file in the folder.
@@ -37,6 +38,11 @@ impl Scratch {
     /// The folder.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Leaves the folder where it is, for somebody to look into.
+    pub fn keep(&self) {
+        self.kept.store(true, Ordering::Relaxed);
     }
 
     /// A bash script that runs in the folder with the binaries in its PATH.
@@ -77,7 +83,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if !thread::panicking() {
+        if !thread::panicking() && !self.kept.load(Ordering::Relaxed) {
             let _gone = fs::remove_dir_all(&self.dir);
         }
     }

@@ -100,16 +100,19 @@ pub(crate) enum Path {
     Unicast,
     Multicast,
     Srtp,
+    /// To one listener, long enough for reports.
+    Reports,
 }
 
 impl Path {
-    pub(crate) const ALL: [Self; 3] = [Self::Unicast, Self::Multicast, Self::Srtp];
+    pub(crate) const ALL: [Self; 4] = [Self::Unicast, Self::Multicast, Self::Srtp, Self::Reports];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Unicast => "unicast",
             Self::Multicast => "multicast",
             Self::Srtp => "srtp",
+            Self::Reports => "rtcp",
         }
     }
 
@@ -117,7 +120,7 @@ impl Path {
     pub(crate) const fn host(self) -> &'static str {
         match self {
             Self::Multicast => "239.1.2.3",
-            Self::Unicast | Self::Srtp => "127.0.0.1",
+            Self::Unicast | Self::Srtp | Self::Reports => "127.0.0.1",
         }
     }
 }
@@ -135,9 +138,11 @@ impl Cell {
         format!("{}-{}-{}", self.coding.name(), self.way.name(), self.path.name())
     }
 
+    /// Reports are the same for each codec.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         let each = |path| Coding::ALL.into_iter().map(move |coding| (path, coding));
         let pairs = Path::ALL.into_iter().flat_map(each);
+        let pairs = pairs.filter(|(path, coding)| *path != Path::Reports || *coding == Coding::Pcmu);
         pairs.flat_map(|(path, coding)| Way::BOTH.into_iter().map(move |way| Self { coding, way, path }))
     }
 }
@@ -147,24 +152,38 @@ pub(crate) enum Plan {
     Run(Call),
     /// It cannot be: why.
     Cannot(&'static str),
+    /// It could be, but not here: why.
+    NotRun(&'static str),
 }
 
-/// A script and what it must have brought about. It runs in a network of its own, with `said.wav` in its folder and
-/// the functions of `rig/network.sh`, and must end by itself.
+/// A script and what it must have brought about. It runs in a network of its own, with `said.wav` in its folder,
+/// `late.wav` (the same between silences), `long.wav` (the same six times) and the functions of `rig/network.sh`, and must end by itself.
 pub(crate) struct Call {
     pub(crate) script: String,
     /// What was heard: `.wav`, or else s16le.
     pub(crate) heard: &'static str,
     /// What the peer makes of `said.wav` when it codes and decodes it itself, as s16le; none where the standard says it.
     pub(crate) own: Option<&'static str>,
-    /// Whether the peer's clock or buffer may take or add a sample, so that the wave form is compared.
-    pub(crate) loose: bool,
+    pub(crate) judge: Judge,
+    /// For reports: what a file says when the peer has understood one of ours.
+    pub(crate) says: Option<(&'static str, &'static str)>,
 }
 
 impl Call {
     pub(crate) const fn new(script: String, heard: &'static str) -> Self {
-        Self { script, heard, own: None, loose: false }
+        Self { script, heard, own: None, judge: Judge::Standard, says: None }
     }
+}
+
+/// What is asked of the audio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Judge {
+    /// Every sample, where the codec is one that keeps or determines them; else the wave form.
+    Standard,
+    /// The wave form: the peer's own tables or clock do not follow the standard to the sample.
+    Wave,
+    /// The wave form part by part: the peer plays on a sound card, with a clock of its own.
+    Parts,
 }
 
 /// What came of a cell.
@@ -174,7 +193,12 @@ pub(crate) enum Verdict {
     Exact,
     /// The wave form, with that correlation.
     Like(f64),
+    /// Reports came; whether it is known that ours were understood, too.
+    Reported {
+        both: bool,
+    },
     Cannot(&'static str),
+    NotRun(&'static str),
     Failed(String),
 }
 
@@ -183,7 +207,11 @@ impl Verdict {
         match self {
             Self::Exact => json!({ "outcome": "ran", "figure": "exact" }),
             Self::Like(correlation) => json!({ "outcome": "ran", "figure": format!("{correlation:.3}") }),
+            Self::Reported { both } => {
+                json!({ "outcome": "ran", "figure": if *both { "both ways" } else { "its own" } })
+            }
             Self::Cannot(why) => json!({ "outcome": "cannot", "why": why }),
+            Self::NotRun(why) => json!({ "outcome": "not run", "why": why }),
             Self::Failed(why) => json!({ "outcome": "failed", "why": why }),
         }
     }

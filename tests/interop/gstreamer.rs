@@ -4,9 +4,11 @@ use crate::cell::{Call, Cell, Coding, Path, Plan, Way};
 use crate::stage::{KEY, PORT, end_peer, receive, send};
 
 pub(crate) fn plan(cell: Cell) -> Plan {
-    Plan::Run(match cell.way {
-        Way::To => to(cell),
-        Way::From => from(cell),
+    Plan::Run(match (cell.path, cell.way) {
+        (Path::Reports, Way::To) => reports_to(cell),
+        (Path::Reports, Way::From) => reports_from(cell),
+        (_, Way::To) => to(cell),
+        (_, Way::From) => from(cell),
     })
 }
 
@@ -41,7 +43,7 @@ fn to(cell: Cell) -> Call {
             "srtpdec !",
             "--ssrc 4242",
         ),
-        Path::Unicast | Path::Multicast => ("application/x-rtp".to_owned(), "", ""),
+        Path::Unicast | Path::Multicast | Path::Reports => ("application/x-rtp".to_owned(), "", ""),
     };
     let script = format!(
         "gst-launch-1.0 -q udpsrc address={host} port={PORT} caps='{kind},media=audio,{caps}' ! {opened} \
@@ -70,7 +72,7 @@ fn from(cell: Cell) -> Call {
         Path::Srtp => {
             format!("srtpenc key={KEY} rtp-cipher={CIPHERS} rtp-auth={AUTH} rtcp-cipher={CIPHERS} rtcp-auth={AUTH} !")
         }
-        Path::Unicast | Path::Multicast => String::new(),
+        Path::Unicast | Path::Multicast | Path::Reports => String::new(),
     };
     // Its G.711 encoders are asked as ffmpeg's are.
     let own = matches!(cell.coding, Coding::Pcmu | Coding::Pcma);
@@ -84,4 +86,33 @@ fn from(cell: Cell) -> Call {
         cell.path.host()
     );
     Call { own: own.then_some("own.raw"), ..Call::new(script, "heard.wav") }
+}
+
+const RTPBIN: &str = "gst-launch-1.0 -q rtpbin name=r rtp-profile=avpf";
+
+fn reports_to(cell: Cell) -> Call {
+    let (caps, decode) = decoding(cell.coding);
+    let script = format!(
+        "{RTPBIN} udpsrc port={PORT} caps='application/x-rtp,media=audio,{caps}' ! r.recv_rtp_sink_0 r. ! {decode} \
+         ! filesink location=heard.raw buffer-mode=unbuffered udpsrc port={} ! r.recv_rtcp_sink_0 \
+         r.send_rtcp_src_0 ! udpsink host=127.0.0.1 port=6001 sync=false async=false &\npeer=$!\nawait udp {PORT}\n{}{}",
+        PORT + 1,
+        send(cell, "--local 127.0.0.1:6000"),
+        end_peer(cell, "heard.raw")
+    );
+    Call::new(script, "heard.raw")
+}
+
+/// It logs the round trip that it takes of our reports.
+fn reports_from(cell: Cell) -> Call {
+    let (encode, pay) = coding(cell.coding);
+    let script = format!(
+        "{}GST_DEBUG_NO_COLOR=1 GST_DEBUG=rtpsource:6 {RTPBIN} filesrc location=long.wav ! wavparse ! {encode} ! {pay} \
+         ! r.send_rtp_sink_0 r.send_rtp_src_0 ! udpsink host=127.0.0.1 port={PORT} \
+         r.send_rtcp_src_0 ! udpsink host=127.0.0.1 port={} sync=false async=false \
+         udpsrc port=6001 ! r.recv_rtcp_sink_0 2>gst.log\nwait $receiver\n",
+        receive(cell, "--rtcp-to 127.0.0.1:6001"),
+        PORT + 1
+    );
+    Call { says: Some(("gst.log", "round trip 0000:")), ..Call::new(script, "heard.wav") }
 }

@@ -2,12 +2,17 @@
 //! group, and encrypted. Every cell runs in a network of its own, so that many run beside each other, and either
 //! brings what was said or says why it cannot be. `scripts/interop` makes docs/interop.md of the results.
 
+mod aiortc;
+mod baresip;
 mod cell;
 mod ffmpeg;
 mod gstreamer;
+mod judge;
 mod matrix;
 mod sipp;
 mod stage;
+mod trx;
+mod vlc;
 
 use matrix::{Peer, try_all};
 
@@ -24,4 +29,24 @@ fn gstreamer() {
 #[test]
 fn sipp() {
     try_all(&Peer { name: "sipp", programs: &["sipp", "sox"], plan: sipp::plan });
+}
+
+#[test]
+fn aiortc() {
+    try_all(&Peer { name: "aiortc", programs: &[], plan: aiortc::plan });
+}
+
+#[test]
+fn vlc() {
+    try_all(&Peer { name: "VLC", programs: &["cvlc"], plan: vlc::plan });
+}
+
+#[test]
+fn baresip() {
+    try_all(&Peer { name: "baresip", programs: &["baresip", "sipp", "sox"], plan: baresip::plan });
+}
+
+#[test]
+fn trx() {
+    try_all(&Peer { name: "trx", programs: &["trx-tx", "trx-rx", "pulseaudio", "parec", "paplay"], plan: trx::plan });
 }

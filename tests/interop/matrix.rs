@@ -9,9 +9,10 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use vox_e2e::{Scratch, Wav, align, await_until, locate, need, raw_samples, speech, unshare};
+use vox_e2e::{Scratch, Wav, await_until, need, speech, unshare};
 
 use crate::cell::{Call, Cell, Plan, Verdict};
+use crate::judge::verdict;
 use crate::stage::KEY;
 
 /// Cells of one peer that run beside each other; nearly all of their time is waiting.
@@ -57,6 +58,7 @@ pub(crate) fn try_all(peer: &Peer) {
 fn tried(peer: &Peer, cell: Cell) -> Verdict {
     match (peer.plan)(cell) {
         Plan::Cannot(why) => Verdict::Cannot(why),
+        Plan::NotRun(why) => Verdict::NotRun(why),
         // A busy machine may make a peer lose audio: twice is once too often.
         Plan::Run(call) => match run(peer, cell, &call, 1) {
             Verdict::Failed(_) => run(peer, cell, &call, 2),
@@ -69,6 +71,8 @@ fn run(peer: &Peer, cell: Cell, call: &Call, attempt: u32) -> Verdict {
     let coding = cell.coding;
     let scratch = Scratch::new(&format!("{}-{}-{attempt}", peer.name, cell.name()).to_lowercase());
     let said = speech(&scratch, "said.wav", coding.speech());
+    between_silences(&said).write(&scratch.path("late.wav"));
+    Wav { samples: said.samples.repeat(6), ..said }.write(&scratch.path("long.wav"));
     fs::write(scratch.path("key"), KEY).expect("a key");
     fs::set_permissions(scratch.path("key"), fs::Permissions::from_mode(0o600)).expect("permissions");
     let rig = concat!(env!("CARGO_MANIFEST_DIR"), "/rig/network.sh");
@@ -77,47 +81,20 @@ fn run(peer: &Peer, cell: Cell, call: &Call, attempt: u32) -> Verdict {
     let ended = await_until(LIMIT, || running.has_ended());
     let stderr = running.stderr();
     drop(running);
+    let failed = |why: &str| {
+        scratch.keep();
+        Verdict::Failed(format!("{why}, in {}: {}\n{stderr}", scratch.dir().display(), call.script))
+    };
     if !ended {
-        return Verdict::Failed(format!("still running after {LIMIT:?}: {}\n{stderr}", call.script));
+        return failed("still running");
     }
-    let Some(heard) = heard(&scratch, call.heard, said.channels) else {
-        return Verdict::Failed(format!("nothing was heard: {}\n{stderr}", call.script));
-    };
-    let expected = match (call.own, coding.exact()) {
-        (Some(own), _) => raw_samples(&fs::read(scratch.path(own)).unwrap_or_default()),
-        (None, Some(codec)) => said.through(codec).samples,
-        (None, None) => said.samples,
-    };
-    let exact = coding.exact().is_some() && !call.loose;
-    judged(&expected, &heard, exact).unwrap_or_else(|why| Verdict::Failed(format!("{why}: {}\n{stderr}", call.script)))
+    verdict(&scratch, cell, call, &said).unwrap_or_else(|why| failed(&why))
 }
 
-/// What was heard, with as many channels as were said.
-fn heard(scratch: &Scratch, name: &str, channels: u16) -> Option<Vec<i16>> {
-    let bytes = fs::read(scratch.path(name)).ok()?;
-    if !name.ends_with(".wav") {
-        return Some(raw_samples(&bytes));
-    }
-    if bytes.len() <= 44 {
-        return None;
-    }
-    let wav = Wav::parse(&bytes, name);
-    Some(if wav.channels == channels { wav.samples } else { wav.left() })
-}
-
-/// Exact codecs: every sample. Others: the wave form.
-fn judged(said: &[i16], heard: &[i16], exact: bool) -> Result<Verdict, String> {
-    if exact {
-        return locate(said, heard)
-            .map(|_| Verdict::Exact)
-            .ok_or_else(|| format!("what was said is not among the {} samples heard", heard.len()));
-    }
-    let alignment = align(said, heard, 3_000);
-    if alignment.correlation > 0.9 {
-        Ok(Verdict::Like(alignment.correlation))
-    } else {
-        Err(format!("{alignment:?} in {} samples", heard.len()))
-    }
+/// 1.5 s before, for whoever needs time to begin, and 2 s after, for whoever swallows the end.
+fn between_silences(said: &Wav) -> Wav {
+    let silence = |tenths: u32| vec![0; (said.rate * tenths / 10) as usize * usize::from(said.channels)];
+    Wav { samples: [silence(15), said.samples.clone(), silence(20)].concat(), ..*said }
 }
 
 /// `target/interop/PEER.json`: an array of cells.

@@ -8,6 +8,7 @@ pub(crate) fn plan(cell: Cell) -> Plan {
         Cell { way: Way::To, .. } => Plan::Cannot("it listens to nothing"),
         Cell { path: Path::Multicast, .. } => Plan::Cannot("a telephone call has two ends"),
         Cell { path: Path::Srtp, .. } => Plan::Cannot("its capture is not encrypted"),
+        Cell { path: Path::Reports, .. } => Plan::Cannot("it has no RTCP"),
         Cell { coding: Coding::Pcma, .. } => Plan::Run(replayed(cell)),
         Cell { .. } => Plan::Cannot("its capture is A-law"),
     }

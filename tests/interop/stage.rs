@@ -13,10 +13,22 @@ pub(crate) const KEY_BASE64: &str = "AAUQFRofJCkuMzg9QkdMUVZbYGVqb3R5foOIjZKX";
 
 /// Sends `said.wav`.
 pub(crate) fn send(cell: Cell, options: &str) -> String {
+    send_file(file(cell.path), cell, options)
+}
+
+/// What is said.
+pub(crate) const fn file(path: Path) -> &'static str {
+    match path {
+        Path::Reports => "long.wav",
+        Path::Unicast | Path::Multicast | Path::Srtp => "said.wav",
+    }
+}
+
+pub(crate) fn send_file(file: &str, cell: Cell, options: &str) -> String {
     let Cell { coding, path, .. } = cell;
     let (key, host) = (key(path), path.host());
     format!(
-        "vox-capture said.wav | {} | vox-send {} {key} --stats sent.json {options} {host}:{PORT}\n",
+        "vox-capture {file} | {} | vox-send {} {key} --rtcp-interval 1 --stats sent.json {options} {host}:{PORT}\n",
         coding.encode(),
         payload_type(coding),
     )
@@ -29,7 +41,7 @@ fn payload_type(coding: Coding) -> String {
 const fn key(path: Path) -> &'static str {
     match path {
         Path::Srtp => "--srtp key",
-        Path::Unicast | Path::Multicast => "",
+        Path::Unicast | Path::Multicast | Path::Reports => "",
     }
 }
 
@@ -42,8 +54,8 @@ pub(crate) fn receive_at(host: &str, cell: Cell, options: &str) -> String {
     let key = key(cell.path);
     let map = cell.coding.rtpmap().to_lowercase();
     format!(
-        "vox-recv {host}:{PORT} --map {}={map} {key} {options} --idle-timeout 2s --max-age off --stats heard.json \
-         | vox-jitter --delay 600 | vox-play heard.wav &\nreceiver=$!\nawait udp {PORT}\n",
+        "vox-recv {host}:{PORT} --map {}={map} {key} {options} --idle-timeout 5s --max-age off --rtcp-interval 1 --stats heard.json \
+         | vox-jitter --delay 1000 | vox-play heard.wav &\nreceiver=$!\nawait udp {PORT}\n",
         cell.coding.payload_type()
     )
 }
