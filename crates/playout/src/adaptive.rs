@@ -31,7 +31,7 @@ const ALARM_NS: i64 = 30_000_000;
 const EVENT_NS: i64 = 15_000_000;
 
 /// Playing slows down only for what is left of the buffer then, in ns.
-const LAST_NS: i64 = 55_000_000;
+const LAST_NS: i64 = 45_000_000;
 
 /// Packets for which a lost one may still come, or be repaired: what is described farther back is not waited for.
 const PENDING: u64 = 16;
@@ -50,6 +50,8 @@ pub(crate) struct Follower {
     began: Option<Stamp>,
     updated: Option<Stamp>,
     learning: bool,
+    /// What the history asked for, in ns, and what became of it.
+    needed_ns: i64,
     target_ns: i64,
     most_ns: i64,
     usual_ns: i64,
@@ -74,6 +76,7 @@ impl Follower {
             began: None,
             updated: None,
             learning: true,
+            needed_ns: 0,
             target_ns: 0,
             most_ns: 0,
             usual_ns: 0,
@@ -210,7 +213,9 @@ impl Follower {
     /// Works out the target.
     pub(crate) fn update_now(&mut self, rule: &Adaptive) {
         let stretch = if rule.stretch { HELD_UP_PERCENT } else { 0 };
-        let advice = self.needs.advice(rule.price_ns, |delay, usual| bridged(delay, usual, stretch, self.packet_ns));
+        let reach = |delay, usual| bridged(delay, usual, stretch, self.packet_ns);
+        let advice = self.needs.advice(rule.price_ns, self.needed_ns, reach);
+        self.needed_ns = advice.target_ns;
         let needed = advice.target_ns + MARGIN_NS + advice.target_ns / MARGIN_SHARE;
         let target = if self.learning { needed.max(rule.first_ns) } else { needed };
         self.target_ns = target.max(rule.min_ns).min(rule.max_ns);
@@ -241,8 +246,8 @@ mod tests {
     #[test]
     fn a_long_delay_bridges_more_than_its_own_length() {
         assert_eq!(bridged(30 * MS, 5 * MS, 50, 20 * MS), 30 * MS);
-        assert_eq!(bridged(90 * MS, 25 * MS, 50, 20 * MS), 107_500_000);
-        assert_eq!(bridged(200 * MS, 25 * MS, 50, 20 * MS), 217_500_000);
+        assert_eq!(bridged(90 * MS, 25 * MS, 100, 20 * MS), 115 * MS);
+        assert_eq!(bridged(200 * MS, 25 * MS, 100, 20 * MS), 225 * MS);
         assert_eq!(bridged(90 * MS, 25 * MS, 0, 20 * MS), 90 * MS);
     }
 }

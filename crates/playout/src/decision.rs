@@ -14,7 +14,7 @@ const BELOW_SHARE: i64 = 16;
 const DONE_NS: i64 = 500_000;
 
 /// How long a change of the delay waits for a moment in which nobody speaks, in ns.
-const PATIENCE_NS: i64 = 2_000_000_000;
+const PATIENCE_NS: i64 = 3_000_000_000;
 
 /// A delay this much above the target waits for nothing, in ns.
 const URGENT_NS: i64 = 60_000_000;
@@ -25,18 +25,24 @@ const GLIDE_PPM: i64 = 300;
 /// How much longer a record may be played, in percent.
 const STRETCH_PERCENT: i64 = 25;
 
+/// How much longer it may be where nobody speaks, in percent.
+const QUIET_STRETCH_PERCENT: i64 = 50;
+
 /// How much longer it may be while what is behind it is held up, in percent: the alternative is concealment.
-pub(crate) const HELD_UP_PERCENT: i64 = 75;
+pub(crate) const HELD_UP_PERCENT: i64 = 100;
 
 /// How much shorter a record may be played, in percent.
 const COMPRESS_PERCENT: i64 = 20;
+
+/// How much shorter it may be where nobody speaks, in percent.
+const QUIET_COMPRESS_PERCENT: i64 = 40;
 
 /// An error up to this is corrected at half speed, in ns.
 const GENTLE_NS: i64 = 20_000_000;
 
 /// Behind concealment, a delay above the target by this is cut at once, in ns: the thread is lost anyway, and what is
 /// played faster afterwards is heard for longer.
-const CUT_NS: i64 = 15_000_000;
+const CUT_NS: i64 = 30_000_000;
 
 /// A delay above the target by this is not made longer because packets are held up, in ns.
 const LONG_NS: i64 = 100_000_000;
@@ -140,8 +146,13 @@ pub(crate) fn fit(status: &Status) -> (i64, bool) {
         return (0, false);
     }
     let gentle = if error_ns.abs() <= GENTLE_NS { 2 } else { 1 };
-    let longest = span_ns * STRETCH_PERCENT / 100 / gentle;
-    let shortest = span_ns * COMPRESS_PERCENT / 100 / gentle;
+    let (stretch, compress) = if status.quiet {
+        (QUIET_STRETCH_PERCENT, QUIET_COMPRESS_PERCENT)
+    } else {
+        (STRETCH_PERCENT, COMPRESS_PERCENT)
+    };
+    let longest = span_ns * stretch / 100 / gentle;
+    let shortest = span_ns * compress / 100 / gentle;
     ((-error_ns).clamp(-shortest, longest), true)
 }
 
@@ -181,14 +192,16 @@ mod tests {
 
     #[test]
     fn a_long_delay_is_shortened_within_what_speech_bears() {
-        assert_eq!(slot(Status { error_ns: 100 * MS, ..CALM }), 16 * MS);
-        assert_eq!(slot(Status { error_ns: -100 * MS, ..CALM }), 25 * MS);
+        for (quiet, shortest, longest) in [(false, 16 * MS, 25 * MS), (true, 12 * MS, 30 * MS)] {
+            assert_eq!(slot(Status { error_ns: 100 * MS, quiet, ..CALM }), shortest);
+            assert_eq!(slot(Status { error_ns: -100 * MS, quiet, ..CALM }), longest);
+        }
         assert_eq!(slot(Status { error_ns: MS, adjusting: true, ..CALM }), 19 * MS);
     }
 
     #[test]
     fn what_holds_packets_up_slows_playing_down_before_it_runs_dry() {
-        assert_eq!(slot(Status { held_up: true, ..CALM }), 35 * MS);
+        assert_eq!(slot(Status { held_up: true, ..CALM }), 40 * MS);
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! How much delay packets would have needed, and what delay that makes worth while.
 
-use core::ops::Range;
-
 /// Width of a bin of the histogram, in ns.
 const BIN_NS: i64 = 500_000;
 
@@ -11,9 +9,12 @@ const BINS: usize = 2_000;
 /// The time after which what was seen weighs 1/e, in packets.
 const MEMORY: f64 = 4_500.0;
 
-/// The weight that rates are measured against while less than that has been seen, in packets: a single stall at the
-/// beginning is no habit of the network.
+/// The weight that the rate of a single event is measured against while less than that has been seen, in packets, and
+/// that of several against less in proportion: one stall at the beginning is no habit of the network, several are.
 const LEAST: f64 = 3_000.0;
+
+/// By how much of its cost another delay must be better than the one that is aimed at, to be worth a change.
+const WORTH: f64 = 0.03;
 
 /// What weighs more than this is scaled down, to stay a number.
 const RESCALE: f64 = 1e100;
@@ -29,7 +30,7 @@ const LEAST_SHIFT: usize = 10;
 const UNUSUAL: f64 = 0.03;
 
 /// What the beginning of a gap is worth, in packets: it is heard more than its length.
-const EVENT: f64 = 2.0;
+const EVENT: f64 = 1.2;
 
 /// A decaying histogram of how long after the level packets could first be played: on their own arrival, or on that
 /// of the copy in a later one.
@@ -81,7 +82,7 @@ impl Needs {
     pub(crate) fn add_event(&mut self, need_ns: i64) {
         let index = usize::try_from(need_ns.max(0) / BIN_NS).unwrap_or(usize::MAX);
         if let Some(bin) = self.events.get_mut(index) {
-            *bin += self.weight * EVENT;
+            *bin += self.weight;
         }
     }
 
@@ -102,25 +103,34 @@ impl Needs {
 
     /// The delay with the least cost, where all packets that come too late cost `price_ns` of delay: the loss of one
     /// in a hundred is worth a hundredth of it. `bridged` tells what need a delay bridges, of that and what is usual;
-    /// more for more.
-    pub(crate) fn advice(&self, price_ns: i64, bridged: impl Fn(i64, i64) -> i64) -> Advice {
+    /// more for more. Where `current_ns` costs hardly more than the best, it stays.
+    pub(crate) fn advice(&self, price_ns: i64, current_ns: i64, bridged: impl Fn(i64, i64) -> i64) -> Advice {
         let usual = self.usual_ns();
-        let whole = self.total.max(LEAST * self.weight);
-        let weigh = |bins: Range<usize>| self.bins[bins.clone()].iter().chain(&self.events[bins]).sum::<f64>();
-        let mut late = weigh(0..self.used);
-        let (mut best, mut in_time) = ((f64::MAX, BIN_NS), 0);
+        let sum = |bins: &[f64]| bins.iter().sum::<f64>();
+        let (mut late, mut events) = (sum(&self.bins[..self.used]), sum(&self.events[..self.used]));
+        let (mut best, mut current, mut in_time) = ((f64::MAX, BIN_NS), f64::MAX, 0);
         for bin in 0..self.used {
             let delay = (bin as i64 + 1) * BIN_NS;
             let reach = usize::try_from(bridged(delay, usual) / BIN_NS).unwrap_or(0).clamp(in_time, self.used);
-            late -= weigh(in_time..reach);
+            late -= sum(&self.bins[in_time..reach]);
+            events -= sum(&self.events[in_time..reach]);
             in_time = reach;
-            let felt = delay as f64 * (1.0 + delay as f64 / KNEE_NS / 2.0);
-            let cost = felt + price_ns as f64 * (late.max(0.0) / whole);
+            let share = (late + EVENT * events).max(0.0) / self.measured(events);
+            let cost = felt(delay) + price_ns as f64 * share;
             if cost < best.0 {
                 best = (cost, delay);
             }
+            if delay == current_ns {
+                current = cost;
+            }
         }
-        Advice { target_ns: best.1, usual_ns: usual }
+        let target_ns = if current < best.0 * (1.0 + WORTH) { current_ns } else { best.1 };
+        Advice { target_ns, usual_ns: usual }
+    }
+
+    /// What the rate of something is measured against of which `events` were seen.
+    fn measured(&self, events: f64) -> f64 {
+        self.total.max(LEAST * self.weight / (events / self.weight).max(1.0))
     }
 
     /// What nearly all packets stay within, in ns.
@@ -135,6 +145,11 @@ impl Needs {
     }
 }
 
+/// What a delay costs, in ns of the first millisecond's.
+fn felt(delay_ns: i64) -> f64 {
+    delay_ns as f64 * (1.0 + delay_ns as f64 / KNEE_NS / 2.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,7 +161,7 @@ mod tests {
     fn an_even_network_needs_next_to_nothing() {
         let mut needs = Needs::default();
         (0..3_000).for_each(|n| needs.add(n % 2 * MS));
-        assert_eq!(needs.advice(PRICE, |delay, _| delay).target_ns, 3 * MS / 2);
+        assert_eq!(needs.advice(PRICE, 0, |delay, _| delay).target_ns, 3 * MS / 2);
     }
 
     #[test]
@@ -156,7 +171,7 @@ mod tests {
             needs.add(if n % 50 == 0 { 80 * MS } else { MS });
         }
         needs.add(400 * MS);
-        let advice = needs.advice(PRICE, |delay, _| delay);
+        let advice = needs.advice(PRICE, 0, |delay, _| delay);
         assert_eq!(advice.target_ns, 80 * MS + BIN_NS);
         assert!(advice.usual_ns < 2 * MS, "{advice:?}");
     }
@@ -172,7 +187,7 @@ mod tests {
                     needs.add_event(150 * MS);
                 }
             }
-            needs.advice(PRICE, |delay, _| delay).target_ns
+            needs.advice(PRICE, 0, |delay, _| delay).target_ns
         };
         assert!(apart(false) < 2 * MS && apart(true) > 150 * MS, "{} {}", apart(false), apart(true));
     }
@@ -182,7 +197,7 @@ mod tests {
         let mut needs = Needs::default();
         (0..3_000).for_each(|_| needs.add(100 * MS));
         (0..30_000).for_each(|_| needs.add(MS));
-        assert!(needs.advice(PRICE, |delay, _| delay).target_ns < 2 * MS);
+        assert!(needs.advice(PRICE, 0, |delay, _| delay).target_ns < 2 * MS);
     }
 
     #[test]
@@ -190,6 +205,6 @@ mod tests {
         let mut needs = Needs { weight: RESCALE / 2.0, ..Needs::default() };
         (0..10_000).for_each(|_| needs.add(5 * MS));
         assert!(needs.weight < RESCALE && needs.total.is_finite());
-        assert_eq!(needs.advice(PRICE, |delay, _| delay).target_ns, 5 * MS + BIN_NS);
+        assert_eq!(needs.advice(PRICE, 0, |delay, _| delay).target_ns, 5 * MS + BIN_NS);
     }
 }
