@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use vox_e2e::{
-    Entry, Running, Scratch, Speech, Wav, await_udp, await_until, free_port, need, read_entries, read_vox, signal,
-    speech,
+    Entry, Running, Scratch, Speech, Sshd, Wav, await_udp, await_until, free_port, need, read_entries, read_vox,
+    signal, speech,
 };
 use vox_frame::Splitter;
 
@@ -72,6 +72,32 @@ fn current_again(stage: &str, delay: &str) -> f64 {
     let after = delays(&heard, |at| at > continued + Duration::from_secs(1));
     assert!(before.len() > 50 && after.len() > 50, "{} records before, {} after", before.len(), after.len());
     median(&after) - median(&before)
+}
+
+#[test]
+fn an_ssh_that_was_stopped_leaves_no_delay_behind() {
+    let scratch = Scratch::new("stall-ssh");
+    let server = Sshd::start(&scratch, &[]);
+    let live = "vox-capture tone:440 --rate 48000 --duration 9 | vox-encode opus | vox-impair perfect --live";
+    let command = format!("{}\nssh studio.example '{live}' | vox-jitter", server.environment);
+    let mut link = scratch.shell(&command).read_stdout().spawn();
+    let records = record(link.stdout());
+    let begun = await_until(LIMIT, || link.members().iter().any(|(_, name)| name == "vox-jitter"));
+    assert!(begun, "{}", link.stderr());
+    thread::sleep(Duration::from_secs(3));
+    let (stopped, continued) = stall(&link, "ssh");
+    let heard = records.join().expect("the reader ends");
+    link.wait(LIMIT).succeeded();
+    let heard: Vec<Heard> = heard.into_iter().filter(|heard| span(&heard.entry).is_some()).collect();
+    let media = media_time_is_gapless(heard.iter().map(|heard| &heard.entry));
+    assert!((432_000..=432_000 + 24_000).contains(&media), "9 s were said, {media} ticks come");
+    let lost = lost_ticks(heard.iter().map(|heard| &heard.entry)) as f64 / 48_000.0;
+    assert!((2.0..4.0).contains(&lost), "{lost} s of a stop of {STALL:?} are lost");
+    let before = delays(&heard, |at| at < stopped);
+    let after = delays(&heard, |at| at > continued + Duration::from_secs(1));
+    assert!(before.len() > 30 && after.len() > 30, "{} records before, {} after", before.len(), after.len());
+    let change = median(&after) - median(&before);
+    assert!(change < 0.050, "latency has grown by {change} s");
 }
 
 #[test]
