@@ -131,7 +131,7 @@ impl Follower {
         let (Some(furthest), Some(level)) = (self.furthest, self.level.get()) else { return false };
         let queued = self.trend.get().map_or(0, |trend| trend.saturating_sub(level).max(0));
         let late = now.ns().saturating_sub(furthest.saturating_add(level).saturating_add(queued));
-        late > alarm_ns(self.target_ns, self.usual_ns)
+        late > alarm_ns(self.target_ns, self.usual_ns, self.packet_ns)
     }
 
     /// The delay behind the fastest packet that is aimed at, in ns: the target, or more while all packets are later
@@ -224,16 +224,16 @@ impl Follower {
     }
 }
 
-/// How late the next packet must be, in ns, until playing slows down: later than packets usually are, and so late that
-/// only the last of the buffer is left.
-fn alarm_ns(target_ns: i64, usual_ns: i64) -> i64 {
-    usual_ns.max((target_ns / 2).min(ALARM_NS)).max(target_ns - LAST_NS)
+/// How late the next packet must be, in ns, until playing slows down: later than the packet behind a lost one usually
+/// is, and so late that only the last of the buffer is left.
+fn alarm_ns(target_ns: i64, usual_ns: i64, packet_ns: i64) -> i64 {
+    (usual_ns + packet_ns).max((target_ns / 2).min(ALARM_NS)).max(target_ns - LAST_NS)
 }
 
 /// How late a packet may be that a delay bridges, in ns: more than the delay, where playing slows down by so many
 /// percent from the alarm on, which is noticed with the packet after it.
 fn bridged(delay_ns: i64, usual_ns: i64, percent: i64, packet_ns: i64) -> i64 {
-    let slow = delay_ns - alarm_ns(delay_ns, usual_ns) - packet_ns;
+    let slow = delay_ns - alarm_ns(delay_ns, usual_ns, packet_ns) - packet_ns;
     delay_ns + slow.max(0) * percent / 100
 }
 
