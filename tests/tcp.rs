@@ -101,7 +101,9 @@ while not os.path.exists(\"go\"): time.sleep(0.01)
 held = b\"\"
 while more := s.recv(65536): held += more
 while len(held) >= 2 and len(held) >= 2 + struct.unpack(\">H\", held[:2])[0]:
-    n = struct.unpack(\">H\", held[:2])[0]; print(struct.unpack(\">H\", held[4:6])[0]); held = held[2 + n:]
+    n = struct.unpack(\">H\", held[:2])[0]
+    if not 192 <= held[3] <= 223: print(struct.unpack(\">H\", held[4:6])[0])  # a report has no number
+    held = held[2 + n:]
 '"
     ));
     let receiver = scratch
@@ -178,16 +180,55 @@ fn hostile_clients_harm_nobody() {
 /// Reads frames of RFC 4571 and gives the numbers of their packets.
 fn numbers(stream: &mut TcpStream, count: usize) -> Vec<u16> {
     stream.set_read_timeout(Some(LIMIT)).expect("a time-out");
-    (0..count)
-        .map(|_| {
-            let mut length = [0; 2];
-            stream.read_exact(&mut length).expect("a length");
-            let mut packet = vec![0; usize::from(u16::from_be_bytes(length))];
-            stream.read_exact(&mut packet).expect("a packet");
-            assert_eq!(packet[0], 0x80);
-            u16::from_be_bytes([packet[2], packet[3]])
-        })
-        .collect()
+    let mut read = || {
+        let mut length = [0; 2];
+        stream.read_exact(&mut length).expect("a length");
+        let mut packet = vec![0; usize::from(u16::from_be_bytes(length))];
+        stream.read_exact(&mut packet).expect("a packet");
+        packet
+    };
+    // Reports come between them.
+    let packets = std::iter::repeat_with(&mut read).filter(|packet| !(192..=223).contains(&packet[1]));
+    packets.take(count).map(|packet| u16::from_be_bytes([packet[2], packet[3]])).collect()
+}
+
+/// The lines of a statistics file of that type.
+fn told(scratch: &Scratch, name: &str, kind: &str) -> Vec<Value> {
+    let text = fs::read_to_string(scratch.path(name)).expect("statistics");
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    lines.filter(|line| line["type"] == kind).collect()
+}
+
+#[test]
+fn reports_share_the_connection_whoever_makes_it() {
+    for (listens, key) in [("recv", ""), ("send", "--srtp key")] {
+        let scratch = Scratch::new(&format!("tcp-reports-{listens}"));
+        fs::write(scratch.path("key"), "30".repeat(30)).expect("a key");
+        let port = free_port();
+        let often = format!("--rtcp-interval 0.2 --bandwidth 1000000 {key} tcp://127.0.0.1:{port}");
+        let (connect, listen) = if listens == "recv" { ("", "") } else { ("--connect", "--listen") };
+        let hear = format!("vox-recv {connect} {often} --idle-timeout 1 --stats heard >heard.vox");
+        let say = format!(
+            "vox-capture tone:440 --rate 8000 --duration 2 | vox-encode pcmu | vox-send {listen} {often} --stats sent"
+        );
+        let (first, second) = if listens == "recv" { (hear, say) } else { (say, hear) };
+        let first = scratch.spawn(&first);
+        await_listener(port);
+        let second = scratch.spawn(&second);
+        first.wait(LIMIT).succeeded();
+        second.wait(LIMIT).succeeded();
+        let reports = told(&scratch, "sent", "remote-inbound-rtp");
+        let last = reports.last().unwrap_or_else(|| panic!("{listens} listens: no report"));
+        assert_eq!(last["packetsLost"], 0, "{last}");
+        assert!(reports.iter().any(|report| report["roundTripTime"].is_f64()), "{last}");
+        let heard = told(&scratch, "heard", "inbound-rtp");
+        assert!(heard.iter().any(|source| source["roundTripTime"].is_f64()), "{heard:?}");
+        let dated = vox_e2e::read_vox(&scratch.path("heard.vox")).into_iter().any(|entry| match entry {
+            vox_e2e::Entry::Audio { times, .. } => times.captured.is_some(),
+            _ => false,
+        });
+        assert!(dated, "sender reports date what follows");
+    }
 }
 
 #[test]

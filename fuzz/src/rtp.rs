@@ -44,11 +44,11 @@ pub fn rtp_receiver(data: &[u8]) {
         let arrived = now.plus(-i64::from(steps.byte()) * 2_000_000);
         let datagram = steps.piece();
         match step & 7 {
-            0 => session.handle_control(now, route, arrived, datagram),
+            0 => session.handle_control(now, 0, route, arrived, datagram),
             1 => session.handle_timeout(now, &mut out).expect("out never fails"),
             2 => session.receiver.handle_recovered(now, 0, route.to, datagram, &mut out).expect("out never fails"),
             3 => assert!(session.poll(now).len() <= 2 * MAX_SOURCES + 1, "reports to more than there are"),
-            _ => session.handle_datagram(now, route, arrived, datagram, &mut out).expect("out never fails"),
+            _ => session.handle_datagram(now, 0, route, arrived, datagram, &mut out).expect("out never fails"),
         }
         let sources = session.receiver.sources();
         assert!(sources <= 2 * MAX_SOURCES, "{sources} sources");

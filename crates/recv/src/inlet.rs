@@ -69,6 +69,8 @@ struct Connection {
     last_whole: i64,
     /// Whether any good packet came.
     spoke: bool,
+    /// What is still to be written of the last packet that went back.
+    owed: Vec<u8>,
 }
 
 /// What came by a connection.
@@ -145,6 +147,13 @@ impl Inlet {
             Ok(false) => self.close(id, now, None, sink),
             Err(error) => self.close(id, now, Some(&error), sink),
         }
+    }
+
+    /// Sends a packet back to whom that is; false where there is no such connection, or it is busy with the last one.
+    pub(crate) fn send(&mut self, to: SocketAddr, packet: &[u8]) -> bool {
+        let framing = self.carriage.framing;
+        let connection = self.connections.values_mut().find(|connection| connection.from == to);
+        connection.is_some_and(|connection| connection.send(framing, packet))
     }
 
     /// Moves connections on, and closes those that say nothing sensible in time.
@@ -233,6 +242,7 @@ impl Inlet {
                 awaits_greeting: is_client && self.carriage.framing == Framing::TcpStreamer,
                 last_whole: now,
                 spoke: false,
+                owed: Vec::new(),
             },
         );
     }
@@ -259,6 +269,22 @@ impl Connection {
     /// Whether something is owed: the first packet, or the rest of one.
     const fn is_owing(&self) -> bool {
         !self.spoke || self.deframer.is_mid_frame()
+    }
+
+    /// Sends a packet back, whole or not at all; the rest of one that does not fit goes with the next. One that breaks is
+    /// noticed when it is read.
+    fn send(&mut self, framing: Framing, packet: &[u8]) -> bool {
+        self.flush();
+        let taken = self.owed.is_empty() && framing.write(packet, &mut self.owed);
+        self.flush();
+        taken
+    }
+
+    fn flush(&mut self) {
+        while !self.owed.is_empty() {
+            let Ok(Some(written)) = tcp::write(&self.stream, &self.owed) else { return };
+            self.owed.drain(..written);
+        }
     }
 
     /// Reads once. The inner result is what became of the connection: whether it goes on.

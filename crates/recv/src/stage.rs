@@ -76,13 +76,13 @@ impl Stage<'_> {
                 Protocol::Rtcp if self.args.no_rtcp => {}
                 Protocol::Rtcp => {
                     if let Some(bytes) = self.undo.control(now, datagram.bytes) {
-                        session.handle_control(now, route, arrived, bytes);
+                        session.handle_control(now, 0, route, arrived, bytes);
                     }
                 }
                 _ => self.undo.media(now, route.to, datagram.bytes, |bytes, origin| {
                     let mut out = |record: Record<'_>| output.write(&record);
                     match origin {
-                        Origin::Received => session.handle_datagram(now, route, arrived, bytes, &mut out),
+                        Origin::Received => session.handle_datagram(now, 0, route, arrived, bytes, &mut out),
                         Origin::Recovered => session.receiver.handle_recovered(now, 0, route.to, bytes, &mut out),
                     }
                 })?,

@@ -4,13 +4,13 @@ use serde_json::json;
 use vox_cli::{Failure, Output, StatsFile, Wake, stop_requested, wait_any};
 use vox_frame::{Channels, Codec, EndReason, Rate, Record};
 use vox_repair::Origin;
-use vox_rtp::{Description, Framing, PayloadFormat, Receiver};
+use vox_rtp::{Description, Framing, Outgoing, PayloadFormat, Protocol, Route, Session};
 use vox_sys::{Clock, monotonic_ns};
 
 use crate::args::Args;
 use crate::inlet::{Arrival, Carriage, Inlet};
 use crate::undo::Undo;
-use crate::{hearing, told};
+use crate::{hearing, reporting, told};
 
 /// The payload type of the TCP streamer, whatever the rate.
 const STREAMER_TYPE: u8 = 0;
@@ -31,10 +31,13 @@ pub(crate) fn receive(target: &str, mut session: Description, args: &Args) -> Re
     let clock = Clock::own();
     let output = Output::stdout(clock.opening(), false)?;
     let mut inlet = Inlet::open(target, args.connect, carriage)?;
-    let mut ear = Ear { receiver: Receiver::new(hearing(session, args)), undo, output, clock };
+    let session = Session::new(clock.now(), hearing(session, args), reporting(args, true));
+    let reports = !args.no_rtcp && args.compat.is_none();
+    let mut ear = Ear { session, undo, output, clock, stats, reports };
     let outcome = run(&mut ear, &mut inlet, args);
-    if let Some(mut stats) = stats {
-        stats.line(&ear.summary(&inlet));
+    let summary = ear.summary(&inlet);
+    if let Some(stats) = &mut ear.stats {
+        stats.line(&summary);
     }
     outcome
 }
@@ -44,10 +47,13 @@ fn mu_law(rate: Rate) -> PayloadFormat {
 }
 
 struct Ear {
-    receiver: Receiver,
+    session: Session,
     undo: Undo,
     output: Output,
     clock: Clock,
+    stats: Option<StatsFile>,
+    /// Whether reports are heard and sent: by the connection that the media come by (RFC 4571, RFC 5761).
+    reports: bool,
 }
 
 fn run(ear: &mut Ear, inlet: &mut Inlet, args: &Args) -> Result<(), Failure> {
@@ -58,65 +64,106 @@ fn run(ear: &mut Ear, inlet: &mut Inlet, args: &Args) -> Result<(), Failure> {
         ear.output.flush()?;
         let now = monotonic_ns();
         let idle = args.idle_timeout.map(|timeout| last_heard.saturating_add(timeout.ns()));
-        let sources = ear.receiver.next_deadline().map(|stamp| ear.clock.mono_ns(stamp));
-        let deadline = [until, idle, sources, inlet.next_deadline(now)].into_iter().flatten().min();
+        let session = ear.clock.mono_ns(ear.session.next_deadline());
+        let deadline = [until, idle, Some(session), inlet.next_deadline(now)].into_iter().flatten().min();
         let wake = if stop_requested() { Wake::Signal } else { wait_any(&inlet.descriptors(), deadline)? };
         if stop_requested() {
-            return ear.finish(&EndReason::Stopped);
+            return ear.finish(&EndReason::Stopped, inlet);
         }
         let now = monotonic_ns();
-        let before = ear.receiver.stats().packets_received;
+        let before = ear.session.receiver.stats().packets_received;
         let outcome = match wake {
             Wake::Readable(index) => inlet.handle_ready(index, now, &mut |arrival| ear.take(arrival)),
             _ => Ok(()),
         };
         let outcome = outcome.and_then(|()| inlet.handle_timeout(now, &mut |arrival| ear.take(arrival)));
-        let heard = ear.receiver.stats().packets_received;
+        let heard = ear.session.receiver.stats().packets_received;
         if let Err(failure) = outcome {
             // The other side has ended: in good order where something was heard of it.
-            ear.finish(&EndReason::Bye)?;
+            ear.finish(&EndReason::Bye, inlet)?;
             return if heard > 0 && args.connect { Ok(()) } else { Err(failure) };
         }
         if heard > before {
             last_heard = now;
         } else if args.idle_timeout.is_some_and(|timeout| now >= last_heard.saturating_add(timeout.ns())) {
-            ear.finish(&EndReason::Timeout)?;
+            ear.finish(&EndReason::Timeout, inlet)?;
             return if heard > 0 { Ok(()) } else { Err(Failure::network("nothing was heard before the time-out")) };
         }
         if until.is_some_and(|until| now >= until) {
-            return ear.finish(&EndReason::Complete);
+            return ear.finish(&EndReason::Complete, inlet);
         }
-        let output = &mut ear.output;
-        ear.receiver.handle_timeout(ear.clock.now(), &mut |record| output.write(&record))?;
+        if now >= session {
+            ear.report(inlet)?;
+        }
     }
 }
 
 impl Ear {
     fn take(&mut self, arrival: Arrival<'_>) -> Result<(), Failure> {
-        let Self { receiver, undo, output, clock } = self;
+        let Self { session, undo, output, clock, reports, .. } = self;
         let now = clock.now();
         let mut out = |record: Record<'_>| output.write(&record);
         match arrival {
-            Arrival::Packet(id, from, bytes) => undo.media(now, from, bytes, |bytes, origin| match origin {
-                Origin::Received => receiver.handle_datagram(now, id, from, now, bytes, &mut out),
-                Origin::Recovered => receiver.handle_recovered(now, id, from, bytes, &mut out),
-            }),
-            Arrival::Rate(rate) => {
-                receiver.map(STREAMER_TYPE, mu_law(rate));
+            Arrival::Packet(id, from, bytes) if Protocol::of(bytes) == Protocol::Rtcp => {
+                if let (true, Some(bytes)) = (*reports, undo.control(now, bytes)) {
+                    session.handle_control(now, id, Route { mux: true, to: from }, now, bytes);
+                }
                 Ok(())
             }
-            Arrival::Closed(id) => receiver.handle_closed(id, &EndReason::Bye, &mut out),
+            Arrival::Packet(id, from, bytes) => undo.media(now, from, bytes, |bytes, origin| match origin {
+                Origin::Received => session.receiver.handle_datagram(now, id, from, now, bytes, &mut out),
+                Origin::Recovered => session.receiver.handle_recovered(now, id, from, bytes, &mut out),
+            }),
+            Arrival::Rate(rate) => {
+                session.receiver.map(STREAMER_TYPE, mu_law(rate));
+                Ok(())
+            }
+            Arrival::Closed(id) => session.receiver.handle_closed(id, &EndReason::Bye, &mut out),
         }
     }
 
-    fn finish(&mut self, reason: &EndReason) -> Result<(), Failure> {
+    /// What is due without a packet: sources that are gone, and reports.
+    fn report(&mut self, inlet: &mut Inlet) -> Result<(), Failure> {
+        let now = self.clock.now();
         let output = &mut self.output;
-        self.receiver.finish(reason, &mut |record| output.write(&record))?;
+        self.session.handle_timeout(now, &mut |record| output.write(&record))?;
+        let packets = self.session.poll(now);
+        if self.reports && !packets.is_empty() {
+            self.send(packets, inlet);
+            self.tell();
+        }
+        Ok(())
+    }
+
+    /// What each source is like goes into the statistics.
+    fn tell(&mut self) {
+        let lines = told::sources(&self.session);
+        if let Some(stats) = &mut self.stats {
+            lines.iter().for_each(|line| stats.line(line));
+        }
+    }
+
+    fn send(&mut self, packets: Vec<Outgoing>, inlet: &mut Inlet) {
+        for Outgoing { to, mut packet } in packets {
+            if let (Some(route), true) = (to, self.undo.protect_control(&mut packet)) {
+                // What a busy connection does not take is said again with the next report.
+                let _taken = inlet.send(route.to, &packet);
+            }
+        }
+    }
+
+    fn finish(&mut self, reason: &EndReason, inlet: &mut Inlet) -> Result<(), Failure> {
+        self.tell();
+        let output = &mut self.output;
+        let goodbyes = self.session.finish(self.clock.now(), reason, &mut |record| output.write(&record))?;
+        if self.reports {
+            self.send(goodbyes, inlet);
+        }
         self.output.flush()
     }
 
     fn summary(&self, inlet: &Inlet) -> serde_json::Value {
-        let mut summary = told::summary(self.receiver.stats());
+        let mut summary = told::summary(self.session.receiver.stats());
         self.undo.add_to(&mut summary);
         summary["connections"] = json!(inlet.accepted);
         summary["connectionsRefused"] = json!(inlet.refused);

@@ -51,32 +51,33 @@ impl Session {
         Self { receiver, control: Control::new(now, control) }
     }
 
-    /// Takes a datagram that came by `route` at `arrived` and is read at `now`.
+    /// Takes a datagram that `socket` received by `route` at `arrived` and that is read at `now`.
     ///
     /// # Errors
     /// Only those of `out`. Bad datagrams are counted.
     pub fn handle_datagram<E>(
         &mut self,
         now: Stamp,
+        socket: u32,
         route: Route,
         arrived: Stamp,
         datagram: &[u8],
         out: &mut impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         if Protocol::of(datagram) != Protocol::Rtcp {
-            return self.receiver.handle_datagram(now, 0, route.to, arrived, datagram, out);
+            return self.receiver.handle_datagram(now, socket, route.to, arrived, datagram, out);
         }
-        self.handle_control(now, route, arrived, datagram);
+        self.handle_control(now, socket, route, arrived, datagram);
         Ok(())
     }
 
     /// As [`handle_datagram`](Self::handle_datagram), where only RTCP is listened to.
-    pub fn handle_control(&mut self, now: Stamp, route: Route, arrived: Stamp, datagram: &[u8]) {
+    pub fn handle_control(&mut self, now: Stamp, socket: u32, route: Route, arrived: Stamp, datagram: &[u8]) {
         let Ok(facts) = read_control(datagram) else {
             self.receiver.count_malformed();
             return;
         };
-        self.receiver.handle_control(now, 0, route, arrived, datagram.len(), &facts);
+        self.receiver.handle_control(now, socket, route, arrived, datagram.len(), &facts);
         self.control.handle_facts(now, arrived, datagram.len(), &facts);
     }
 

@@ -222,7 +222,7 @@ impl Args {
 
     pub(crate) fn carriage(&self) -> Carriage {
         let framing = if self.compat.is_some() { Framing::TcpStreamer } else { Framing::Rfc4571 };
-        Carriage { framing, reconnect: self.reconnect, max_age: self.max_age.ns() }
+        Carriage { framing, reconnect: self.reconnect, max_age: self.max_age.ns(), reports: !self.no_rtcp }
     }
 
     pub(crate) fn extensions(&self) -> ExtensionMap {

@@ -158,6 +158,9 @@ impl Ear {
                 output.flush()?;
             }
             let mut sockets = lanes.descriptors(self.output.is_some());
+            let datagrams = sockets.len();
+            let streams = lanes.tcp_streams();
+            sockets.extend(streams.iter().map(AsFd::as_fd));
             let count = sockets.len();
             turn %= count.max(1);
             sockets.rotate_left(turn);
@@ -173,7 +176,9 @@ impl Ear {
                 Some(index) if index < count => {
                     let socket = (index + turn) % count;
                     turn = socket + 1;
-                    if self.read(socket, &mut buffer)? {
+                    if socket >= datagrams {
+                        self.read_streams()?;
+                    } else if self.read(socket, &mut buffer)? {
                         last_heard = monotonic_ns();
                     }
                 }
@@ -215,6 +220,12 @@ impl Ear {
             }
         }
         Ok(self.receiver.stats().packets_received > before)
+    }
+
+    /// Reads what came back over TCP.
+    fn read_streams(&mut self) -> Result<(), Failure> {
+        let reports = self.lanes.take_reports(&self.clock);
+        reports.iter().try_for_each(|(received, packet)| self.handle(received, packet))
     }
 
     fn handle(&mut self, received: &Received, buffer: &[u8]) -> Result<(), Failure> {
@@ -308,6 +319,8 @@ impl Ear {
         if let Some(output) = &mut self.output {
             self.receiver.handle_timeout(now, &mut |record| output.write(&record))?;
         }
+        // The thread that sends may have read what came over TCP.
+        self.read_streams()?;
         let packets = lock(&self.control).poll(now, &mut self.receiver);
         packets.iter().for_each(|outgoing| self.lanes.send_rtcp(outgoing));
         Ok(())

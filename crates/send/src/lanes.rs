@@ -2,10 +2,10 @@
 //! encryption or another transport, belongs here: RTP passes [`Lanes::send_rtp`], RTCP [`Lanes::send_rtcp`].
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::json;
 use vox_cli::{Failure, warn};
@@ -162,6 +162,32 @@ impl Lanes {
                 lane.send_control(packet, outgoing.to);
             }
         }
+        if self.reports {
+            self.tcp().iter_mut().for_each(|outlet| outlet.send_control(packet, outgoing.to.map(|route| route.to)));
+        }
+    }
+
+    /// The TCP connections on which something may come back.
+    pub(crate) fn tcp_streams(&self) -> Vec<Arc<TcpStream>> {
+        self.tcp().iter_mut().flat_map(TcpOutlet::streams).collect()
+    }
+
+    /// The RTCP packets that came back over TCP, opened.
+    pub(crate) fn take_reports(&self, clock: &Clock) -> Vec<(Received, Vec<u8>)> {
+        let heard: Vec<_> = self.tcp().iter_mut().flat_map(TcpOutlet::take_heard).collect();
+        let open = |(from, at, mut packet): (SocketAddr, i64, Vec<u8>)| {
+            let length = match &self.cover {
+                None => packet.len(),
+                Some(cover) => {
+                    let length = packet.len();
+                    cover.open(clock.now(), Protocol::Rtcp, &mut packet, length)?
+                }
+            };
+            let route = Route { mux: true, to: from };
+            let arrived = clock.from_mono(at);
+            Some((Received { route, arrived, protocol: Protocol::Rtcp, length, lane: 0, from_peer: true }, packet))
+        };
+        heard.into_iter().filter_map(open).collect()
     }
 
     /// What was sent lately, where it may be asked for again.

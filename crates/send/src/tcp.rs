@@ -2,11 +2,12 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 
 use serde_json::json;
 use vox_cli::{Failure, note, stop_requested, wait_any, warn};
 use vox_frame::Rate;
-use vox_rtp::{Deframer, Framing, Packet, read_streamer_greeting, streamer_greeting};
+use vox_rtp::{Deframer, Framing, Packet, Protocol, read_streamer_greeting, streamer_greeting};
 use vox_sys::{monotonic_ns, net, tcp};
 
 use crate::queue::Queue;
@@ -28,6 +29,10 @@ const MAX_CLIENTS: usize = 256;
 const ACCEPTS: usize = 16;
 const READS: usize = 4;
 
+/// The longest packet that a peer may send back, and how many wait to be heard; who sends more is not listened to.
+const MAX_HEARD_BYTES: usize = 4096;
+const MAX_HEARD: usize = 16;
+
 /// How packets are carried.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Carriage {
@@ -37,6 +42,8 @@ pub(crate) struct Carriage {
     pub(crate) reconnect: bool,
     /// How long a packet may wait for a slow peer, in ns.
     pub(crate) max_age: Option<i64>,
+    /// Whether reports are sent and heard.
+    pub(crate) reports: bool,
 }
 
 /// A destination over TCP.
@@ -57,7 +64,7 @@ enum Role {
 
 enum Link {
     Connecting(TcpStream, i64),
-    Up(Peer),
+    Up(Box<Peer>),
     /// Until when nothing is tried.
     Down(i64),
     Gone,
@@ -65,8 +72,13 @@ enum Link {
 
 struct Peer {
     from: SocketAddr,
-    stream: TcpStream,
+    /// Shared with the thread that waits for what comes back.
+    stream: Arc<TcpStream>,
     queue: Queue,
+    /// Cuts what it says into packets; none where that is not listened to.
+    hear: Option<Deframer>,
+    /// The RTCP packets of it, with when they came, in ns of CLOCK_MONOTONIC.
+    heard: Vec<(i64, Vec<u8>)>,
     /// What the peer must say before it is sent to.
     greeting: Option<Deframer>,
     /// Whether the peer has ended its own direction.
@@ -168,7 +180,7 @@ impl TcpOutlet {
                     }
                     *connections += 1;
                     note(format_args!("{from} listens"));
-                    let mut peer = Peer::new(stream, from, None);
+                    let mut peer = Peer::new(stream, from, carriage);
                     if let (Framing::TcpStreamer, Some(rate)) = (carriage.framing, *rate) {
                         let mut greeting = Vec::new();
                         carriage.framing.write(&streamer_greeting(rate), &mut greeting);
@@ -188,8 +200,10 @@ impl TcpOutlet {
                         Ok(true) => {
                             *connections += 1;
                             *pause = FIRST_PAUSE_NS;
+                            let mut peer = Peer::new(stream, *address, carriage);
                             let awaits = carriage.framing == Framing::TcpStreamer;
-                            Ok(Link::Up(Peer::new(stream, *address, awaits.then(|| Deframer::new(carriage.framing)))))
+                            peer.greeting = awaits.then(|| Deframer::new(carriage.framing));
+                            Ok(Link::Up(Box::new(peer)))
                         }
                         Ok(false) if now >= until => Err(io::ErrorKind::TimedOut.into()),
                         Ok(false) => Ok(Link::Connecting(stream, until)),
@@ -269,19 +283,78 @@ impl TcpOutlet {
         }
     }
 
+    /// Sends RTCP to everybody, or to the peer at that address.
+    pub(crate) fn send_control(&mut self, packet: &[u8], to: Option<SocketAddr>) {
+        let mut framed = Vec::with_capacity(packet.len() + 2);
+        if self.carriage.framing != Framing::Rfc4571 || !self.carriage.framing.write(packet, &mut framed) {
+            return;
+        }
+        let (now, max_age) = (monotonic_ns(), self.carriage.max_age);
+        for peer in self.peers().filter(|peer| to.is_none_or(|to| to == peer.from)) {
+            peer.queue.push(now, framed.clone(), max_age);
+            // A connection that breaks is noticed with the next packet of media.
+            let _broken = peer.flush();
+        }
+    }
+
+    /// The connections on which something may come back.
+    pub(crate) fn streams(&mut self) -> impl Iterator<Item = Arc<TcpStream>> + '_ {
+        self.peers().filter(|peer| peer.hear.is_some() && !peer.silent).map(|peer| Arc::clone(&peer.stream))
+    }
+
+    /// The RTCP packets that came since, with when and from whom.
+    pub(crate) fn take_heard(&mut self) -> Vec<(SocketAddr, i64, Vec<u8>)> {
+        let mut heard = Vec::new();
+        for peer in self.peers() {
+            if peer.read().is_err() {
+                peer.silent = true;
+            }
+            let from = peer.from;
+            heard.extend(peer.heard.drain(..).map(|(at, packet)| (from, at, packet)));
+        }
+        heard
+    }
+
+    fn peers(&mut self) -> impl Iterator<Item = &mut Peer> {
+        let (clients, server): (&mut [Peer], Option<&mut Peer>) = match &mut self.role {
+            Role::Server { clients, .. } => (clients, None),
+            Role::Client { link: Link::Up(peer), .. } => (&mut [], Some(peer.as_mut())),
+            Role::Client { .. } => (&mut [], None),
+        };
+        clients.iter_mut().chain(server)
+    }
+
     pub(crate) fn summary(&self) -> serde_json::Value {
         json!({ "to": self.name, "connections": self.connections, "packetsDropped": self.dropped })
     }
 }
 
 impl Peer {
-    fn new(stream: TcpStream, from: SocketAddr, greeting: Option<Deframer>) -> Self {
-        Self { from, stream, queue: Queue::default(), greeting, silent: false }
+    fn new(stream: TcpStream, from: SocketAddr, carriage: &Carriage) -> Self {
+        let hears = carriage.reports && carriage.framing == Framing::Rfc4571;
+        Self {
+            from,
+            stream: Arc::new(stream),
+            queue: Queue::default(),
+            hear: hears.then(|| Deframer::new(carriage.framing)),
+            heard: Vec::new(),
+            greeting: None,
+            silent: false,
+        }
     }
 
-    /// Writes what the peer takes, and throws away what it says: unread, it would make the end of the connection an
-    /// abortion.
+    /// Writes what the peer takes, and reads what it says: unread, it would make the end of the connection an abortion.
     fn serve(&mut self) -> io::Result<()> {
+        self.read()?;
+        self.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let stream = &self.stream;
+        self.queue.flush(|bytes| tcp::write(stream, bytes))
+    }
+
+    fn read(&mut self) -> io::Result<()> {
         let mut space = [0; 4096];
         for _ in 0..READS {
             if self.silent {
@@ -290,10 +363,24 @@ impl Peer {
             match tcp::read(&self.stream, &mut space)? {
                 None => break,
                 Some(0) => self.silent = true,
-                Some(_) => {}
+                Some(read) => self.take(&space[..read]),
             }
         }
-        self.queue.flush(|bytes| tcp::write(&self.stream, bytes))
+        Ok(())
+    }
+
+    /// Keeps the reports of what the peer says, and throws the rest away.
+    fn take(&mut self, bytes: &[u8]) {
+        let Some(deframer) = &mut self.hear else { return };
+        deframer.push(bytes);
+        while let Ok(Some(packet)) = deframer.next_packet() {
+            if Protocol::of(packet) == Protocol::Rtcp && self.heard.len() < MAX_HEARD {
+                self.heard.push((monotonic_ns(), packet.to_vec()));
+            }
+        }
+        if deframer.held() > MAX_HEARD_BYTES {
+            self.hear = None;
+        }
     }
 
     /// Looks for the TCP streamer's greeting, where it has not come. The outer error is one that a new connection
