@@ -302,3 +302,11 @@ fn gstreamer_understands_our_redundancy() {
                     rtpjitterbuffer latency=300 ! rtppcmudepay ! mulawdec ! filesink buffer-mode=unbuffered location=heard.raw";
     to_gstreamer("red-gst", "--red 1", pipeline, |place| place > 3 && place % 6 == 1 && place < 90);
 }
+
+#[test]
+fn gstreamer_understands_our_parity() {
+    let rig = concat!(env!("CARGO_MANIFEST_DIR"), "/rig/gst_parity.py");
+    let pipeline = format!("{rig} PORT heard.raw");
+    // Groups of five packets and one of parity: one of each group is lost once the first has told that there is parity.
+    to_gstreamer("fec-gst", "--fec 5", &pipeline, |place| place > 6 && place % 6 == 3 && place < 90);
+}
