@@ -1,7 +1,7 @@
 //! PCM of any chunking to Opus packets of one duration.
 
 use audiopus::coder::Encoder;
-use vox_dsp::{Remix, Resampler};
+use vox_dsp::{Levels, Remix, Resampler, mean_power};
 use vox_frame::{Channels, Codec, Format, MediaTime, Rate, Stamp};
 
 use crate::Error;
@@ -18,6 +18,8 @@ pub enum Coded<'a> {
         duration: u32,
         /// When that sample was captured.
         captured: Option<Stamp>,
+        /// Whether somebody speaks in it, and its level in -dBov (RFC 6464).
+        level: (bool, u8),
         /// The packet.
         payload: &'a [u8],
     },
@@ -51,6 +53,7 @@ pub struct OpusStreamEncoder {
     expected: Option<MediaTime>,
     /// Whether the last frame was silence.
     silent: bool,
+    levels: Levels,
     mixed: Vec<f32>,
     packet: Vec<u8>,
 }
@@ -86,6 +89,7 @@ impl OpusStreamEncoder {
             captured: None,
             expected: None,
             silent: false,
+            levels: Levels::default(),
             mixed: Vec::new(),
             packet: vec![0; MAX_PACKET],
         })
@@ -244,13 +248,15 @@ impl OpusStreamEncoder {
                 .encode_float(&self.pending[done..done + samples], &mut self.packet)
                 .map_err(|error| Error::Opus(error.to_string()))?;
             let timestamp = self.position;
+            let power = mean_power(&self.pending[done..done + samples]);
+            let level = self.levels.handle(power, Rate::HZ_48000.ns(u64::from(duration)));
             // One or two bytes are DTX: nothing need be sent (RFC 7587, section 3.1.3). The first is: who hears it knows
             // that this is silence, and not a loss.
             let was_silent = std::mem::replace(&mut self.silent, length <= 2);
             emit(if was_silent && self.silent {
                 Coded::Silence { timestamp, duration }
             } else {
-                Coded::Packet { timestamp, duration, captured: self.captured, payload: &self.packet[..length] }
+                Coded::Packet { timestamp, duration, captured: self.captured, level, payload: &self.packet[..length] }
             });
             done += samples;
             self.position = self.position.plus(u64::from(duration));

@@ -2,6 +2,7 @@
 
 mod args;
 mod control;
+mod note;
 mod opus;
 mod samples;
 mod shaped;

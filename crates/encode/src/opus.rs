@@ -13,6 +13,7 @@ use vox_sys::Clock;
 
 use crate::args::Opus;
 use crate::control::Control;
+use crate::note::Note;
 use crate::{Stage, stale};
 
 /// The most streams that are encoded at a time; one more is an error.
@@ -43,6 +44,7 @@ struct Numbering {
     id: StreamId,
     next: SequenceNumber,
     marker: bool,
+    note: Note,
 }
 
 impl<'a> OpusStage<'a> {
@@ -70,7 +72,7 @@ impl<'a> OpusStage<'a> {
             float: format.codec == Codec::PcmF32,
             live: format.live,
             channels: format.channels,
-            numbering: Numbering { id, next: SequenceNumber(0), marker: true },
+            numbering: Numbering { id, next: SequenceNumber(0), marker: true, note: Note::default() },
             reached: MediaTime(0),
             loss: None,
         };
@@ -121,6 +123,7 @@ impl Stream {
         let frames = (audio.duration as usize).min(MAX_PAYLOAD);
         pcm.resize(frames * self.channels.count(), 0.0);
         self.reached = audio.timestamp.plus(u64::from(audio.duration));
+        self.numbering.note.heed(audio);
         let mut outcome = Ok(());
         let numbering = &mut self.numbering;
         let emit = |coded: Coded<'_>| {
@@ -154,7 +157,7 @@ impl Stream {
 impl Numbering {
     fn write(&mut self, coded: Coded<'_>, output: &mut Output) -> Result<(), Failure> {
         match coded {
-            Coded::Packet { timestamp, duration, captured, payload } => {
+            Coded::Packet { timestamp, duration, captured, level: (guessed, level), payload } => {
                 let sequence = self.next;
                 self.next = sequence.plus(1);
                 let marker = std::mem::replace(&mut self.marker, false);
@@ -169,7 +172,7 @@ impl Numbering {
                     padding: false,
                     times,
                     slot: None,
-                    extensions: &[],
+                    extensions: self.note.of_level(&[], guessed, level),
                     payload,
                 })
             }

@@ -7,10 +7,12 @@ use vox_cli::value::MaxAge;
 use vox_cli::{Failure, Output, Streams};
 use vox_codec::g711::Law;
 use vox_codec::linear;
+use vox_dsp::mean_power_s16le;
 use vox_frame::{Audio, Channels, Codec, Format, Rate, Raw, Record, StreamId};
 use vox_sys::Clock;
 
 use crate::args::Pcm;
+use crate::note::Note;
 use crate::shaped::Shaped;
 use crate::{Stage, stale};
 
@@ -21,6 +23,8 @@ pub(crate) struct SampleStage {
     rate: Option<Rate>,
     channels: Option<Channels>,
     streams: Streams,
+    /// Those whose level is noted as they come.
+    notes: BTreeMap<StreamId, Note>,
     /// The streams whose rate or channels change.
     shaped: BTreeMap<StreamId, Shaped>,
     pcm: Vec<f32>,
@@ -40,6 +44,7 @@ impl SampleStage {
             rate: args.rate.map(|rate| rate.0),
             channels: args.channels,
             streams: Streams::new(),
+            notes: BTreeMap::new(),
             shaped: BTreeMap::new(),
             pcm: Vec::new(),
             bytes: Vec::new(),
@@ -69,6 +74,7 @@ impl SampleStage {
         if let Some(shaped) = Shaped::new(id, &format, to, &self.codec, self.convert) {
             self.shaped.insert(id, shaped);
         }
+        self.notes.insert(id, Note::default());
         format.frame = u32::try_from(format.rate.convert(u64::from(format.frame), to.0)).unwrap_or(0);
         (format.rate, format.channels) = to;
         format.codec = self.codec.clone();
@@ -92,16 +98,22 @@ impl SampleStage {
             (None, None) => {}
         }
         self.payload.clear();
-        if float {
+        let pcm = if float {
             self.pcm.clear();
             linear::f32le_to_f32(audio.payload, &mut self.pcm);
             self.bytes.clear();
             linear::f32_to_s16le(&self.pcm, &mut self.bytes);
-            (self.convert)(&self.bytes, &mut self.payload);
+            &self.bytes
         } else {
-            (self.convert)(audio.payload, &mut self.payload);
-        }
-        output.audio(&Audio { payload: &self.payload, ..*audio })
+            audio.payload
+        };
+        (self.convert)(pcm, &mut self.payload);
+        let lasts = self.streams.get(audio.id).map_or(0, |format| format.rate.ns(u64::from(audio.duration)));
+        let Some(note) = self.notes.get_mut(&audio.id).filter(|_| !audio.padding) else {
+            return output.audio(&Audio { payload: &self.payload, ..*audio });
+        };
+        let extensions = note.of_power(audio.extensions, mean_power_s16le(pcm), lasts);
+        output.audio(&Audio { payload: &self.payload, extensions, ..*audio })
     }
 }
 
@@ -128,10 +140,13 @@ impl Stage for SampleStage {
                 Some(shaped) => shaped.gap(&gap, output),
                 None => output.raw(raw),
             },
-            Record::End(end) => match self.shaped.remove(&end.id) {
-                Some(mut shaped) => shaped.end(&end, output),
-                None => output.raw(raw),
-            },
+            Record::End(end) => {
+                self.notes.remove(&end.id);
+                match self.shaped.remove(&end.id) {
+                    Some(mut shaped) => shaped.end(&end, output),
+                    None => output.raw(raw),
+                }
+            }
             Record::Event(_) | Record::Unknown(_) => output.raw(raw),
         }
     }

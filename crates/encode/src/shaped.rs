@@ -2,12 +2,13 @@
 
 use vox_cli::{Failure, Output};
 use vox_codec::linear;
-use vox_dsp::{Reshape, Reshaped};
+use vox_dsp::{Reshape, Reshaped, mean_power};
 use vox_frame::{
     Audio, Channels, Codec, End, Format, Gap, MAX_AUDIO_HEADER, MAX_PAYLOAD, MAX_WRITE, Rate, Record, SequenceNumber,
     Stamp, StreamId, Times,
 };
 
+use crate::note::Note;
 use crate::samples::Convert;
 
 /// One stream; its records are cut anew and counted anew.
@@ -24,6 +25,7 @@ pub(crate) struct Shaped {
     out: Vec<f32>,
     bytes: Vec<u8>,
     payload: Vec<u8>,
+    note: Note,
 }
 
 impl Shaped {
@@ -48,6 +50,7 @@ impl Shaped {
             out: Vec::new(),
             bytes: Vec::new(),
             payload: Vec::new(),
+            note: Note::default(),
         })
     }
 
@@ -56,6 +59,7 @@ impl Shaped {
         if self.shape.is_apart(audio.timestamp) {
             self.finish(output)?;
         }
+        self.note.heed(audio);
         self.samples.clear();
         if self.float {
             linear::f32le_to_f32(audio.payload, &mut self.samples);
@@ -116,7 +120,7 @@ impl Shaped {
                 padding: false,
                 times: Times { captured: moved(captured), arrived: moved(arrived), due: moved(due) },
                 slot: None,
-                extensions: &[],
+                extensions: self.note.of_power(&[], mean_power(part), rate.ns((part.len() / channels) as u64)),
                 payload: &self.payload,
             })?;
             self.next = self.next.plus(1);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde_json::{Value, json};
 use vox_cli::warn;
 use vox_codec::{DecoderOptions, StreamDecoder};
-use vox_frame::{Audio, End, Format, Gap, Stamp, StreamId, Times};
+use vox_frame::{Audio, End, Extension, Extensions, Format, Gap, Stamp, StreamId, Times};
 
 use crate::args::Args;
 use crate::level::Level;
@@ -22,6 +22,8 @@ pub(crate) struct Account {
     pub(crate) format: Format,
     decoder: Option<StreamDecoder>,
     pub(crate) level: Level,
+    /// What the last record told of itself: voice activity, and the level in -dBov.
+    told: Option<(bool, u8)>,
     pcm: Vec<f32>,
     interval: i64,
     /// Of the stream that has passed, in ns, and when the next line is due.
@@ -38,18 +40,21 @@ pub(crate) struct Account {
 
 impl Account {
     pub(crate) fn new(id: StreamId, format: &Format, args: &Args) -> Self {
-        let decoder = StreamDecoder::new(format, DecoderOptions::default());
-        if let Err(error) = &decoder {
-            warn(format_args!("stream {id} has no level: {error}"));
+        let decoder = (!args.no_decode).then(|| StreamDecoder::new(format, DecoderOptions::default()));
+        if let Some(Err(error)) = &decoder {
+            warn(format_args!("stream {id} has no level but what its records tell: {error}"));
         }
-        let decoder = decoder.ok();
-        let (rate, channels) =
-            decoder.as_ref().map_or((format.rate, format.channels), |decoder| (decoder.rate(), decoder.channels()));
+        let decoder = decoder.and_then(Result::ok);
+        let level = match &decoder {
+            Some(decoder) => Level::new(decoder.rate(), decoder.channels(), args.talk),
+            None => Level::told(format.rate, args.talk),
+        };
         Self {
             id,
             format: format.clone(),
             decoder,
-            level: Level::new(rate, channels, args.talk),
+            level,
+            told: None,
             pcm: Vec::new(),
             interval: args.interval.ns(),
             passed: 0,
@@ -70,11 +75,16 @@ impl Account {
             return None;
         }
         self.times(&audio.times, now);
-        self.pcm.clear();
-        if let Some(decoder) = &mut self.decoder {
-            decoder.audio(audio, &mut self.pcm);
+        self.told = told(audio);
+        match (&mut self.decoder, self.told) {
+            (Some(decoder), _) => {
+                self.pcm.clear();
+                decoder.audio(audio, &mut self.pcm);
+                self.level.add(&self.pcm);
+            }
+            (None, Some((_, level))) => self.level.add_level(-f64::from(level), u64::from(audio.duration)),
+            (None, None) => {}
         }
-        self.level.add(&self.pcm);
         self.pass(u64::from(audio.duration))
     }
 
@@ -157,6 +167,8 @@ impl Account {
             "shortTermLufs": round(reading.short_term),
             "integratedLufs": round(reading.integrated),
             "talking": talks,
+            "audioLevelDb": self.told.map(|(_, level)| -i16::from(level)),
+            "voiceActivity": self.told.map(|(voice, _)| voice),
             "packetsReceived": self.packets,
             "packetsLost": self.lost,
             "packetsLate": self.late,
@@ -167,10 +179,18 @@ impl Account {
             "latencyMs": self.latency.map(ms),
         });
         if let Some(members) = line.as_object_mut() {
-            members.retain(|_, value| !value.is_null());
+            let loudness = self.level.has_loudness();
+            members.retain(|name, value| !value.is_null() && (loudness || !name.ends_with("Lufs")));
         }
         line
     }
+}
+
+fn told(audio: &Audio<'_>) -> Option<(bool, u8)> {
+    Extensions::new(audio.extensions).find_map(|extension| match extension {
+        Extension::AudioLevel { voice, level } => Some((voice, level)),
+        _ => None,
+    })
 }
 
 /// Two decimals.

@@ -31,6 +31,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DB", default_value = "-45", value_parser = parse_level)]
     pub(crate) talk: f64,
 
+    /// Decode nothing: show the levels that the records tell of themselves (RFC 6464), which `vox-encode` notes and a
+    /// header extension carries over the network.
+    #[arg(long)]
+    pub(crate) no_decode: bool,
+
     /// An input that breaks off without an End is an error (3), not a warning.
     #[arg(long)]
     pub(crate) strict: bool,

@@ -76,6 +76,24 @@ impl Level {
         }
     }
 
+    /// The meters of a stream of which only levels are known: there is no loudness.
+    pub(crate) fn told(rate: Rate, talk_from: f64) -> Self {
+        Self { loudness: None, ..Self::new(rate, Channels::MONO, talk_from) }
+    }
+
+    /// Whether there is a loudness.
+    pub(crate) const fn has_loudness(&self) -> bool {
+        self.loudness.is_some()
+    }
+
+    /// Takes frames of which only the level is known, in dB of full scale.
+    pub(crate) fn add_level(&mut self, db: f64, frames: u64) {
+        let amplitude = if db <= -127.0 { 0.0 } else { 10f64.powf(db / 20.0) };
+        // No record lasts longer than a minute, whatever it says.
+        let frames = frames.min(60 * u64::from(self.rate.hz())) as usize;
+        self.add(&vec![amplitude as f32; frames]);
+    }
+
     /// Takes interleaved samples.
     pub(crate) fn add(&mut self, samples: &[f32]) {
         if let Some(loudness) = &mut self.loudness {
@@ -216,6 +234,16 @@ mod tests {
         level.add_silence(9_600);
         assert!(!level.talks());
         assert!((level.talked as f64 / 48_000.0 - 1.3).abs() < 0.05, "{}", level.talked);
+    }
+
+    #[test]
+    fn a_level_that_is_told_is_the_one_that_is_shown() {
+        let mut level = Level::told(RATE, -45.0);
+        level.add_level(-30.0, 9_600);
+        let reading = level.read();
+        assert!((reading.rms_db + 30.0).abs() < 0.01 && level.talks() && !level.has_loudness(), "{reading:?}");
+        level.add_level(-127.0, 48_000);
+        assert!(level.read().rms_db == SILENCE_DB && !level.talks());
     }
 
     #[test]

@@ -14,7 +14,6 @@ mod directory;
 mod event;
 mod extension;
 mod framing;
-mod half_full;
 mod heard;
 mod interval;
 mod ntp;
@@ -38,7 +37,6 @@ pub use directory::{Announcer, Change, Directory, Listed, Unlisted, description_
 pub use event::{TELEPHONE_EVENT, TelephoneEvent, code_of, key_of};
 pub use extension::{ExtensionMap, HeaderExtension, HeaderFacts};
 pub use framing::{Deframer, Framing, FramingError, read_streamer_greeting, streamer_greeting};
-pub use half_full::{HalfFull, Queued};
 pub use heard::Route;
 pub use ntp::NtpTime;
 pub use opus::opus_ticks;
