@@ -1,7 +1,8 @@
 //! WebRTC's audio processing on samples in pieces of any length.
 
 use sonora::config::{
-    AdaptiveDigital, GainController2, MaxProcessingRate, NoiseSuppression, NoiseSuppressionLevel, Pipeline,
+    AdaptiveDigital, EchoCanceller, GainController2, MaxProcessingRate, NoiseSuppression, NoiseSuppressionLevel,
+    Pipeline,
 };
 use sonora::{AudioProcessing, Config, StreamConfig};
 use thiserror::Error;
@@ -14,7 +15,7 @@ const RATES: core::ops::RangeInclusive<u32> = 8_000..=384_000;
 const MAX_CHANNELS: usize = 8;
 
 /// The library works on so many pieces a second.
-const PIECES: u32 = 100;
+pub(crate) const PIECES: u32 = 100;
 
 /// Pieces of a probe that finds how far the library lags behind: none of it comes near to this.
 const PROBE: usize = 12;
@@ -26,6 +27,8 @@ pub struct Effects {
     pub noise: Option<Strength>,
     /// The level of speech is made even.
     pub gain: Option<Automatic>,
+    /// Echo is taken out ([`EchoCanceller`](crate::EchoCanceller) says of what).
+    pub(crate) echo: bool,
 }
 
 /// How much noise is taken away.
@@ -73,6 +76,7 @@ pub struct Processor {
     /// A piece by channels, and what becomes of it.
     planes: Vec<Vec<f32>>,
     processed: Vec<Vec<f32>>,
+    far: Vec<f32>,
 }
 
 impl Processor {
@@ -85,7 +89,7 @@ impl Processor {
             return Err(Unsupported(rate, channels));
         }
         let mut probe = Self::unmeasured(rate, channels, effects);
-        Ok(Self { delay: probe.measure(), ..Self::unmeasured(rate, channels, effects) })
+        Ok(Self { delay: probe.measure(effects.echo), ..Self::unmeasured(rate, channels, effects) })
     }
 
     fn unmeasured(rate: Rate, channels: Channels, effects: Effects) -> Self {
@@ -94,7 +98,8 @@ impl Processor {
             AudioProcessing::builder().config(effects.config()).capture_config(stream).render_config(stream).build();
         let (count, piece) = (channels.count(), (rate.hz() / PIECES) as usize);
         let planes = vec![vec![0.0; piece]; count];
-        Self { library, channels: count, piece, delay: 0, pending: Vec::new(), processed: planes.clone(), planes }
+        let (pending, far) = (Vec::new(), Vec::new());
+        Self { library, channels: count, piece, delay: 0, pending, processed: planes.clone(), planes, far }
     }
 
     /// Frames by which what comes out lies behind what went in.
@@ -103,16 +108,50 @@ impl Processor {
     }
 
     /// Takes frames and appends those that have come out.
-    pub fn process(&mut self, mut samples: &[f32], out: &mut Vec<f32>) {
+    pub fn process(&mut self, samples: &[f32], out: &mut Vec<f32>) {
+        self.process_beside(samples, out, |_| ());
+    }
+
+    /// Frames of a piece.
+    pub(crate) const fn piece(&self) -> usize {
+        self.piece
+    }
+
+    /// Frames that wait for a whole piece.
+    pub(crate) const fn waiting(&self) -> usize {
+        self.pending.len() / self.channels
+    }
+
+    /// As [`process`](Self::process); before each piece `beside` may let the library hear something else.
+    pub(crate) fn process_beside(
+        &mut self,
+        mut samples: &[f32],
+        out: &mut Vec<f32>,
+        mut beside: impl FnMut(&mut Self),
+    ) {
         let whole = self.piece * self.channels;
         while self.pending.len() + samples.len() >= whole {
             let (first, rest) = samples.split_at(whole - self.pending.len());
             self.pending.extend_from_slice(first);
             samples = rest;
+            beside(self);
             self.process_piece(out);
             self.pending.clear();
         }
         self.pending.extend_from_slice(samples);
+    }
+
+    /// Lets the library hear 10 ms of what a loudspeaker plays, mono.
+    pub(crate) fn hear(&mut self, rate: Rate, samples: &[f32]) {
+        let stream = StreamConfig::new(rate.hz(), 1);
+        self.far.resize(samples.len(), 0.0);
+        // The library passes on what it hears; nobody wants that.
+        let _heard = self.library.process_render_f32_with_config(&[samples], &stream, &stream, &mut [&mut self.far]);
+    }
+
+    /// Lets the library hear that nothing is played: it lags by as much as if something were.
+    pub(crate) fn hear_nothing(&mut self) {
+        self.hear(Rate::HZ_48000, &[0.0; (Rate::HZ_48000.hz() / PIECES) as usize]);
     }
 
     fn process_piece(&mut self, out: &mut Vec<f32>) {
@@ -131,12 +170,16 @@ impl Processor {
     }
 
     /// Where a click comes out.
-    fn measure(&mut self) -> usize {
+    fn measure(&mut self, echo: bool) -> usize {
         let mut click = vec![0.0; PROBE * self.piece * self.channels];
         let at = 4 * self.piece;
         click[at * self.channels] = 0.5;
         let mut out = Vec::new();
-        self.process(&click, &mut out);
+        self.process_beside(&click, &mut out, |library| {
+            if echo {
+                library.hear_nothing();
+            }
+        });
         let left = out.iter().step_by(self.channels).enumerate();
         let (peak, _) = left.max_by(|a, b| a.1.abs().total_cmp(&b.1.abs())).unwrap_or((at, &0.0));
         peak.saturating_sub(at)
@@ -167,7 +210,8 @@ impl Effects {
         });
         let pipeline =
             Pipeline { maximum_internal_processing_rate: MaxProcessingRate::Rate48kHz, ..Pipeline::default() };
-        Config { pipeline, noise_suppression, gain_controller2, ..Config::default() }
+        let echo_canceller = self.echo.then(EchoCanceller::default);
+        Config { pipeline, echo_canceller, noise_suppression, gain_controller2, ..Config::default() }
     }
 }
 
