@@ -27,6 +27,8 @@ pub struct Input {
     open: BTreeSet<StreamId>,
     ended: Option<Ended>,
     broken: Option<Failure>,
+    /// Until then nothing is looked at, on CLOCK_MONOTONIC.
+    rest: Option<i64>,
 }
 
 /// What [`Input::next`] gives.
@@ -92,7 +94,7 @@ impl Input {
 
     fn new(file: Option<(OwnedFd, String)>) -> Self {
         let (splitter, clock, open) = (Splitter::new(), Clock::own(), BTreeSet::new());
-        Self { file, opened: false, splitter, clock, open, ended: None, broken: None }
+        Self { file, opened: false, splitter, clock, open, ended: None, broken: None, rest: None }
     }
 
     /// What to wait on for more, beside other things ([`wait_any`](crate::wait_any)); records that were read already
@@ -156,6 +158,12 @@ impl Input {
             Kind::Audio | Kind::Gap | Kind::Event | Kind::Unknown(_) => {}
         }
         Ok(Next::Record(raw))
+    }
+
+    /// Lets the next wait for input last until then, whatever comes: it lies in the pipe meanwhile. Signals still wake.
+    /// For a stage that does nothing with a record before that, and would be woken for each.
+    pub fn rest_until(&mut self, until: Stamp) {
+        self.rest = Some(self.clock.mono_ns(until));
     }
 
     /// As [`next`](Self::next), for sinks.
@@ -264,6 +272,9 @@ impl Input {
     }
 
     fn fill(&mut self, deadline: Option<i64>) -> Result<Fill, Failure> {
+        if let Some(rest) = self.rest.take() {
+            signals::wait(None, Some(rest))?;
+        }
         loop {
             let grace = signals::stop_noticed().map(|noticed| noticed + GRACE_NS);
             let until = [deadline, grace].into_iter().flatten().min();

@@ -48,6 +48,8 @@ pub(crate) struct Lane {
     /// Where a stream without stamps began: media time and the clock then.
     pub(crate) origin: Option<(MediaTime, Stamp)>,
     announced: bool,
+    /// Whether records say when they arrived: then it does not matter when they are read.
+    stamped: bool,
 }
 
 /// What a lane did when it was asked to play.
@@ -63,7 +65,17 @@ pub(crate) enum Step {
 impl Lane {
     pub(crate) fn new(id: StreamId, format: Format, config: Config) -> Self {
         let playout = Playout::new(fitting(config, &format), format.rate);
-        Self { id, format, playout, aside: VecDeque::new(), end: None, finished: None, origin: None, announced: false }
+        Self {
+            id,
+            format,
+            playout,
+            aside: VecDeque::new(),
+            end: None,
+            finished: None,
+            origin: None,
+            announced: false,
+            stamped: false,
+        }
     }
 
     /// A lane for the same stream, begun anew.
@@ -84,8 +96,14 @@ impl Lane {
         (self.playout.held_packets(), self.playout.held_ns())
     }
 
+    /// Whether nothing can be asked of it before its next deadline.
+    pub(crate) fn rests(&self) -> bool {
+        self.stamped && self.origin.is_none() && self.playout.reached().is_some() && self.next_deadline().is_some()
+    }
+
     /// Takes in a packet that arrived at `arrived`; true when it is the first of a new stream.
     pub(crate) fn handle_audio(&mut self, now: Stamp, arrived: Stamp, audio: &Audio<'_>) -> bool {
+        self.stamped = audio.times.arrived.is_some();
         let meta = Meta {
             sequence: audio.sequence,
             timestamp: audio.timestamp,

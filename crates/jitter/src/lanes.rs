@@ -22,6 +22,10 @@ const READ_AHEAD: usize = 50;
 /// The most streams of one id that wait for the one before them to play out.
 const MAX_SUCCESSORS: usize = 8;
 
+/// How long the input is left alone at most, in ns, and by how many streams: a pipe of a page holds what comes meanwhile.
+const REST_NS: i64 = 25_000_000;
+const REST_LANES: usize = 4;
+
 /// Nanoseconds between two lines of statistics a stream.
 const STATS_NS: i64 = 1_000_000_000;
 
@@ -85,6 +89,14 @@ impl Lanes {
             waits && (held >= limit || lanes.len() > MAX_SUCCESSORS / 2 && held > 0)
         };
         !self.is_virtual && self.lanes.values().any(is_full)
+    }
+
+    /// Whether nothing that may come before `until` changes what leaves by then: to be woken for it would be half of
+    /// what this stage costs. What comes lies in the pipe until then, with the time at which it arrived.
+    pub(crate) fn rests(&self, now: Stamp, until: Stamp) -> bool {
+        let counts = matches!(self.config.rule, Rule::Count { .. });
+        let soon = (0..=REST_NS).contains(&until.since(now));
+        soon && !counts && self.lanes.len() <= REST_LANES && self.lanes.values().flatten().all(Lane::rests)
     }
 
     /// Takes in a record.

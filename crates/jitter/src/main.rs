@@ -56,6 +56,9 @@ fn run(input: &mut Input, lanes: &mut Lanes, output: &mut Output, is_virtual: bo
             lanes.play(clock.now(), output)?;
             continue;
         }
+        if let Some(until) = deadline.filter(|until| lanes.rests(clock.now(), *until)) {
+            input.rest_until(until);
+        }
         match input.next(deadline, output)? {
             Next::Record(raw) => lanes.handle(raw, output)?,
             Next::Deadline => {}
