@@ -139,7 +139,20 @@ fn a_packet_that_arrives_after_its_time_is_a_late_gap() {
     assert_eq!(bench.until(79), [Out::Audio(0, 60)]);
     assert_eq!(bench.put(1, 81), Insert::Late);
     bench.put(2, 82);
-    assert_eq!(bench.until(100), [Out::Gap(1, 1, GapReason::Late, 20, Some(2)), Out::Audio(2, 100)]);
+    assert_eq!(bench.until(100), [Out::Gap(1, 1, GapReason::Late, 20, None), Out::Audio(2, 100)]);
+}
+
+#[test]
+fn a_packet_repairs_only_what_is_due_after_it_has_come() {
+    for (arrives, later) in [(80, Some(2)), (81, None)] {
+        let mut bench = Bench::fixed();
+        bench.put(0, 0);
+        assert_eq!(bench.until(79), [Out::Audio(0, 60)]);
+        let meta = Meta { redundant: true, ..Bench::meta(2, arrives) };
+        bench.put_meta(meta, 2);
+        assert_eq!(bench.until(100), [Out::Gap(1, 1, GapReason::Lost, 20, later), Out::Audio(2, 100)]);
+        assert_eq!(bench.playout.stats().fec_packets, u64::from(later.is_some()));
+    }
 }
 
 #[test]

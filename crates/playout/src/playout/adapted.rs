@@ -2,7 +2,8 @@
 
 use vox_frame::{GapReason, MediaTime, SequenceNumber, Stamp};
 
-use super::{Playout, Position, Span, TAIL_NS};
+use super::leaving::Span;
+use super::{Playout, Position, TAIL_NS};
 use crate::buffer::{Body, Entry};
 use crate::config::{Adaptive, Rule};
 use crate::decision::{Decision, Status, decide, fit};
@@ -210,7 +211,7 @@ impl<P> Playout<P> {
             // Time that was inserted stands for it.
             let rest = whole_steps((nominal - late.max(0)).max(0));
             if rest < nominal / REST_SHARE { 0 } else { rest }
-        } else if status.stretch && self.is_repaired(position.media, step) {
+        } else if status.stretch && self.is_repaired(position, step) {
             status.span_ns + fit(&status).0
         } else {
             nominal - self.spared(position, late, nominal)
@@ -225,7 +226,8 @@ impl<P> Playout<P> {
     /// "Adaptive playout scheduling and loss concealment", 2003).
     fn spared(&mut self, position: Position, late: i64, nominal: i64) -> i64 {
         let stretch = self.adaptive().is_some_and(|rule| rule.stretch);
-        let copies = self.packets_ahead().next().is_some_and(|(_, next, _)| next.redundant || next.reach > 0);
+        let copies =
+            self.packets_ahead(position.due).next().is_some_and(|(_, next, _)| next.redundant || next.reach > 0);
         let rested = copies || self.spared_at.is_none_or(|at| position.due.since(at) > REST_NS);
         let long = self.follower.target_ns() >= LONG_NS;
         let left = if stretch && rested && long { self.follower.spare_ns().saturating_add(late) } else { late };
