@@ -68,7 +68,7 @@ fn open(args: &Args, rate: Rate, channels: Channels) -> Result<Input, Failure> {
         _ => args.device.clone(),
     };
     let period = rate.ticks(args.period.ns()).clamp(16, 1 << 20) as u32;
-    let wanted = Wanted { host: args.host.clone(), device, rate, channels, period };
+    let wanted = Wanted { host: args.host.clone(), device, rate, channels, period, realtime: !args.no_realtime };
     Input::open(&wanted).map_err(|error| {
         let others = vox_device::list(&args.host, Direction::Input).unwrap_or_default();
         let others: Vec<String> = others.into_iter().map(|device| device.id).take(8).collect();

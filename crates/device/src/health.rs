@@ -3,7 +3,6 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use cpal::ErrorKind;
 use vox_sys::monotonic_ns;
 
 /// How long a device that complains may give no sign of life, in ns: sound servers stumble and go on.
@@ -12,6 +11,17 @@ const SILENT_NS: i64 = 1_000_000_000;
 /// How long one that says nothing at all may be silent, in ns: virtual devices that nobody else uses may sleep for two
 /// seconds at a time.
 const DEAD_NS: i64 = 4_000_000_000;
+
+/// What may be wrong with a device that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Upset {
+    /// It ran empty, or over, because this program came too late.
+    Xrun,
+    /// It complains, and may go on.
+    Stumbles(String),
+    /// It is no more.
+    Gone(String),
+}
 
 /// What the callbacks of a device tell of it.
 pub(crate) struct Health {
@@ -40,17 +50,17 @@ impl Health {
     }
 
     /// The device has complained.
-    pub(crate) fn note(&self, error: &cpal::Error) {
-        let fatal = match error.kind() {
-            ErrorKind::DeviceChanged | ErrorKind::RealtimeDenied => return,
-            ErrorKind::DeviceNotAvailable | ErrorKind::HostUnavailable | ErrorKind::StreamInvalidated => true,
-            _ => false,
+    pub(crate) fn note(&self, upset: Upset) {
+        let (text, fatal) = match upset {
+            Upset::Xrun => return,
+            Upset::Stumbles(text) => (text, false),
+            Upset::Gone(text) => (text, true),
         };
         if let Ok(mut complaint) = self.complaint.lock()
             && complaint.as_ref().is_none_or(|complaint| !complaint.fatal)
         {
             let since = complaint.as_ref().map_or_else(monotonic_ns, |complaint| complaint.since);
-            *complaint = Some(Complaint { text: error.to_string(), since, fatal });
+            *complaint = Some(Complaint { text, since, fatal });
         }
     }
 
@@ -77,14 +87,14 @@ impl Health {
 mod tests {
     use super::*;
 
-    fn broken() -> cpal::Error {
-        cpal::Error::with_message(ErrorKind::BackendError, "no more")
+    fn broken() -> Upset {
+        Upset::Stumbles("no more".to_owned())
     }
 
     #[test]
     fn a_device_that_calls_after_it_complained_is_there() {
         let health = Health::default();
-        health.note(&broken());
+        health.note(broken());
         assert_eq!(health.gone(), None);
         health.alive(monotonic_ns() + 1);
         assert_eq!(health.gone(), None);
@@ -94,7 +104,7 @@ mod tests {
     #[test]
     fn a_device_that_complained_and_does_not_call_again_is_gone() {
         let health = Health::default();
-        health.note(&broken());
+        health.note(broken());
         health.complaint.lock().unwrap().as_mut().unwrap().since -= 2 * SILENT_NS;
         health.alive(monotonic_ns() - 4 * SILENT_NS);
         assert!(health.gone().unwrap().contains("no more"));
@@ -103,7 +113,7 @@ mod tests {
     #[test]
     fn a_device_that_was_taken_away_is_gone_at_once() {
         let health = Health::default();
-        health.note(&cpal::Error::with_message(ErrorKind::DeviceNotAvailable, "unplugged"));
+        health.note(Upset::Gone("unplugged".to_owned()));
         assert!(health.gone().unwrap().contains("unplugged"));
     }
 

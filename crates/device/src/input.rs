@@ -4,16 +4,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cpal::traits::StreamTrait;
-use cpal::{ErrorKind, FromSample, InputCallbackInfo, SizedSample, Stream};
 use rtrb::{Consumer, Producer, RingBuffer};
 use rustix::event::{EventfdFlags, eventfd};
-use vox_frame::Rate;
 use vox_sys::monotonic_ns;
 
-use crate::health::Health;
-use crate::open::{Opener, open};
-use crate::rest::Rest;
+use crate::health::{Health, Upset};
+use crate::open::{Number, Opener, Refusal, Running, open};
 use crate::select::{Direction, Selected};
 use crate::{Error, Wanted};
 
@@ -25,7 +21,7 @@ const BLOCKS: usize = 4_096;
 
 /// A running microphone.
 pub struct Input {
-    stream: Option<Stream>,
+    stream: Option<Running>,
     name: String,
     channels: usize,
     samples: Consumer<f32>,
@@ -109,16 +105,12 @@ impl Drop for Input {
 }
 
 impl Opener for Input {
-    fn build<T>(wanted: &Wanted, selected: &Selected) -> Result<Self, cpal::Error>
-    where
-        T: SizedSample + FromSample<f32>,
-        f32: FromSample<T>,
-    {
+    fn build<T: Number>(wanted: &Wanted, selected: &Selected) -> Result<Self, Refusal> {
         let channels = wanted.channels.count();
         let (sample_in, samples) = RingBuffer::new(wanted.rate.hz() as usize * channels * RING_MS / 1_000);
         let (block_in, blocks) = RingBuffer::new(BLOCKS);
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
-        let wake = Arc::new(wake.map_err(|error| cpal::Error::with_message(ErrorKind::Other, error.to_string()))?);
+        let wake = Arc::new(wake.map_err(|error| Refusal::new(error.to_string()))?);
         let trouble = Arc::new(Trouble::default());
         let mut feed = Feed {
             channels,
@@ -127,15 +119,10 @@ impl Opener for Input {
             wake: Arc::clone(&wake),
             trouble: Arc::clone(&trouble),
             last: 0,
-            rate: wanted.rate,
-            rest: Rest::default(),
         };
         let (noted, woken) = (Arc::clone(&trouble), Arc::clone(&wake));
-        let stream = selected.input(
-            move |samples: &[T], info: &InputCallbackInfo| feed.take(samples, info),
-            move |error| noted.note(&error, &woken),
-        )?;
-        stream.play()?;
+        let stream = selected
+            .input(move |samples: &[T], age| feed.take(samples, age), move |upset| noted.note(upset, &woken))?;
         let name = selected.name.clone();
         Ok(Self { stream: Some(stream), name, channels, samples, blocks, wake, trouble })
     }
@@ -150,44 +137,32 @@ struct Feed {
     trouble: Arc<Trouble>,
     /// Frames of blocks that found no place in the list of blocks.
     last: usize,
-    rate: Rate,
-    rest: Rest,
 }
 
 impl Feed {
-    fn take<T>(&mut self, samples: &[T], info: &InputCallbackInfo)
-    where
-        T: SizedSample,
-        f32: FromSample<T>,
-    {
+    fn take<T: Number>(&mut self, samples: &[T], age: i64) {
         let now = monotonic_ns();
         self.trouble.health.alive(now);
-        let stamps = info.timestamp();
-        let age = stamps.callback.saturating_duration_since(stamps.capture);
-        let age = i64::try_from(age.as_nanos()).unwrap_or(0);
         let frames = samples.len() / self.channels;
         let broken = self.trouble.overrun.swap(false, Ordering::Relaxed) || self.last > 0;
         let room = self.samples.slots() >= samples.len() && self.blocks.slots() > 0;
         if room && let Ok(chunk) = self.samples.write_chunk_uninit(samples.len()) {
-            chunk.fill_from_iter(samples.iter().map(|&sample| sample.to_sample::<f32>()));
+            chunk.fill_from_iter(samples.iter().map(|&sample| sample.to_f32()));
         }
         let block = Block { at: now, age, frames, lost: !room, broken };
         self.last = if self.blocks.push(block).is_ok() { 0 } else { self.last + frames };
         // A full counter is readable as well.
         let _full = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
-        let period = self.rate.ns(frames as u64);
-        self.rest.take(now, period, age - period);
     }
 }
 
 impl Trouble {
-    fn note(&self, error: &cpal::Error, wake: &OwnedFd) {
-        match error.kind() {
-            ErrorKind::Xrun => self.overrun.store(true, Ordering::Relaxed),
-            _ => {
-                self.health.note(error);
-                let _full = rustix::io::write(wake, &1_u64.to_ne_bytes());
-            }
+    fn note(&self, upset: Upset, wake: &OwnedFd) {
+        if upset == Upset::Xrun {
+            self.overrun.store(true, Ordering::Relaxed);
+        } else {
+            self.health.note(upset);
+            let _full = rustix::io::write(wake, &1_u64.to_ne_bytes());
         }
     }
 }

@@ -3,13 +3,16 @@
 //! The device's callback does nothing but move samples between the device and a ring; whoever owns the other end of
 //! the ring runs on its own thread and may be late. Samples are `f32`, channels interleaved.
 
+#[cfg(target_os = "linux")]
+mod allowance;
+#[cfg(target_os = "linux")]
+mod alsa;
 mod declick;
 mod health;
 mod input;
 mod open;
 mod output;
 mod quiet;
-mod rest;
 mod select;
 
 pub use input::{Block, Input};

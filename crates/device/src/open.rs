@@ -1,20 +1,95 @@
 //! Opens a device in the first way that it takes.
 
-use cpal::{ErrorKind, FromSample, SampleFormat, SizedSample};
+use cpal::{ErrorKind, FromSample, Sample, SampleFormat, SizedSample};
 
+use crate::health::Upset;
 use crate::select::{Direction, FORMATS, Selected};
 use crate::{Error, Wanted};
 
 /// How often the callback that is asked for is doubled where a device refuses it as too small.
 const DOUBLINGS: u32 = 4;
 
-/// A running stream of one direction.
+#[cfg(target_os = "linux")]
+use alsa::pcm::IoFormat as Known;
+
+/// Elsewhere every kind is known.
+#[cfg(not(target_os = "linux"))]
+pub(crate) trait Known {}
+#[cfg(not(target_os = "linux"))]
+impl<T> Known for T {}
+
+/// A kind of sample that devices take.
+pub(crate) trait Number: SizedSample + FromSample<f32> + Known + Send + 'static {
+    fn to_f32(self) -> f32;
+}
+
+impl Number for f32 {
+    fn to_f32(self) -> f32 {
+        self
+    }
+}
+
+impl Number for i16 {
+    fn to_f32(self) -> f32 {
+        f32::from_sample(self)
+    }
+}
+
+impl Number for i32 {
+    fn to_f32(self) -> f32 {
+        f32::from_sample(self)
+    }
+}
+
+/// A stream of one direction that runs until it is dropped.
+pub(crate) type Running = Box<dyn Send>;
+
+/// What opens one.
 pub(crate) trait Opener: Sized {
     /// Opens and starts it with samples of type `T`.
-    fn build<T>(wanted: &Wanted, selected: &Selected) -> Result<Self, cpal::Error>
-    where
-        T: SizedSample + FromSample<f32>,
-        f32: FromSample<T>;
+    fn build<T: Number>(wanted: &Wanted, selected: &Selected) -> Result<Self, Refusal>;
+}
+
+/// Why a device does not open.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    text: String,
+    /// Whether it may take another kind of sample, or larger periods.
+    choosy: bool,
+}
+
+impl Refusal {
+    pub(crate) const fn new(text: String) -> Self {
+        Self { text, choosy: false }
+    }
+}
+
+impl From<cpal::Error> for Refusal {
+    fn from(error: cpal::Error) -> Self {
+        Self { choosy: error.kind() == ErrorKind::UnsupportedConfig, text: error.to_string() }
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl From<alsa::Error> for Refusal {
+    fn from(error: alsa::Error) -> Self {
+        Self {
+            choosy: rustix::io::Errno::from_raw_os_error(error.errno().abs()) == rustix::io::Errno::INVAL,
+            text: error.to_string(),
+        }
+    }
+}
+
+impl From<cpal::Error> for Upset {
+    fn from(error: cpal::Error) -> Self {
+        match error.kind() {
+            ErrorKind::Xrun => Self::Xrun,
+            ErrorKind::DeviceNotAvailable | ErrorKind::HostUnavailable | ErrorKind::StreamInvalidated => {
+                Self::Gone(error.to_string())
+            }
+            _ => Self::Stumbles(error.to_string()),
+        }
+    }
 }
 
 /// Tries the formats of samples, and larger callbacks where those that are wanted are refused.
@@ -31,9 +106,9 @@ pub(crate) fn open<O: Opener>(wanted: &Wanted, direction: Direction) -> Result<O
             };
             match opened {
                 Ok(opened) => return Ok(opened),
-                Err(error) => {
-                    let final_word = error.kind() != ErrorKind::UnsupportedConfig;
-                    problem.get_or_insert(error);
+                Err(refusal) => {
+                    let final_word = !refusal.choosy;
+                    problem.get_or_insert(refusal.text);
                     if final_word {
                         return Err(refused(&selected, problem));
                     }
@@ -44,7 +119,6 @@ pub(crate) fn open<O: Opener>(wanted: &Wanted, direction: Direction) -> Result<O
     Err(refused(&selected, problem))
 }
 
-fn refused(selected: &Selected, problem: Option<cpal::Error>) -> Error {
-    let problem = problem.map_or_else(String::new, |error| error.to_string());
-    Error::new(format!("{} cannot be opened: {problem}", selected.name))
+fn refused(selected: &Selected, problem: Option<String>) -> Error {
+    Error::new(format!("{} cannot be opened: {}", selected.name, problem.unwrap_or_default()))
 }

@@ -3,15 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-use cpal::traits::StreamTrait;
-use cpal::{ErrorKind, FromSample, OutputCallbackInfo, SizedSample, Stream};
 use rtrb::{Consumer, Producer, RingBuffer};
 use vox_frame::Rate;
 use vox_sys::monotonic_ns;
 
 use crate::declick::Declick;
-use crate::health::Health;
-use crate::open::{Opener, open};
+use crate::health::{Health, Upset};
+use crate::open::{Number, Opener, Refusal, Running, open};
 use crate::select::{Direction, Selected};
 use crate::{Error, Wanted};
 
@@ -26,7 +24,7 @@ const SMOOTHING: i64 = 16;
 
 /// A running loudspeaker.
 pub struct Output {
-    stream: Option<Stream>,
+    stream: Option<Running>,
     name: String,
     rate: Rate,
     channels: usize,
@@ -133,11 +131,7 @@ impl Drop for Output {
 }
 
 impl Opener for Output {
-    fn build<T>(wanted: &Wanted, selected: &Selected) -> Result<Self, cpal::Error>
-    where
-        T: SizedSample + FromSample<f32>,
-        f32: FromSample<T>,
-    {
+    fn build<T: Number>(wanted: &Wanted, selected: &Selected) -> Result<Self, Refusal> {
         let channels = wanted.channels.count();
         let capacity = wanted.rate.hz() as usize * channels * RING_MS / 1_000;
         let (samples, ring) = RingBuffer::new(capacity);
@@ -152,11 +146,8 @@ impl Opener for Output {
             state: Arc::clone(&state),
         };
         let noted = Arc::clone(&state);
-        let stream = selected.output(
-            move |samples: &mut [T], info: &OutputCallbackInfo| drain.give(samples, info),
-            move |error| noted.note(&error),
-        )?;
-        stream.play()?;
+        let stream = selected
+            .output(move |samples: &mut [T], delay| drain.give(samples, delay), move |upset| noted.note(upset))?;
         let (name, rate) = (selected.name.clone(), wanted.rate);
         Ok(Self { stream: Some(stream), name, rate, channels, capacity, samples, pulls, pushed: 0, state })
     }
@@ -173,13 +164,10 @@ struct Drain {
 }
 
 impl Drain {
-    fn give<T>(&mut self, samples: &mut [T], info: &OutputCallbackInfo)
-    where
-        T: SizedSample + FromSample<f32>,
-    {
+    fn give<T: Number>(&mut self, samples: &mut [T], delay: i64) {
         let at = monotonic_ns();
         self.state.health.alive(at);
-        self.note_latency(info);
+        self.note_latency(delay);
         let there = self.ring.slots().min(samples.len()) / self.channels * self.channels;
         let (played, silent) = samples.split_at_mut(there);
         if let Ok(chunk) = self.ring.read_chunk(there) {
@@ -196,10 +184,7 @@ impl Drain {
         let _full = self.pulled.push(pull);
     }
 
-    fn note_latency(&self, info: &OutputCallbackInfo) {
-        let stamps = info.timestamp();
-        let now = stamps.playback.saturating_duration_since(stamps.callback);
-        let now = i64::try_from(now.as_nanos()).unwrap_or(0);
+    fn note_latency(&self, now: i64) {
         // The first callbacks fill an empty device.
         let mean = self.state.latency.load(Ordering::Relaxed);
         let mean = if self.frame < u64::from(u16::MAX) / 8 { now } else { mean + (now - mean) / SMOOTHING };
@@ -208,13 +193,12 @@ impl Drain {
 }
 
 impl State {
-    fn note(&self, error: &cpal::Error) {
-        match error.kind() {
-            ErrorKind::Xrun => {
-                self.xruns.fetch_add(1, Ordering::Relaxed);
-                self.stumbled.store(true, Ordering::Relaxed);
-            }
-            _ => self.health.note(error),
+    fn note(&self, upset: Upset) {
+        if upset == Upset::Xrun {
+            self.xruns.fetch_add(1, Ordering::Relaxed);
+            self.stumbled.store(true, Ordering::Relaxed);
+        } else {
+            self.health.note(upset);
         }
     }
 }

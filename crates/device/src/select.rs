@@ -1,13 +1,14 @@
 //! Finds devices by name.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
-use cpal::traits::{DeviceTrait, HostTrait};
-use cpal::{
-    BufferSize, Device, Host, InputCallbackInfo, OutputCallbackInfo, SampleFormat, SizedSample, Stream, StreamConfig,
-};
+use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
+use cpal::{BufferSize, Device, Host, SampleFormat, StreamConfig};
 use vox_frame::{Channels, Rate};
 
+use crate::health::Upset;
+use crate::open::{Number, Refusal, Running};
 use crate::{Error, quiet};
 
 /// Which way the samples go.
@@ -52,6 +53,19 @@ pub struct Wanted {
     pub channels: Channels,
     /// Frames of a callback that are asked for; devices do as they like.
     pub period: u32,
+    /// Whether the threads of the device may ask to be run before others.
+    pub realtime: bool,
+}
+
+/// How a stream is to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    pub(crate) rate: Rate,
+    pub(crate) channels: Channels,
+    /// Frames that are moved at a time.
+    pub(crate) period: u32,
+    /// Whether its threads ask to be run before others.
+    pub(crate) realtime: bool,
 }
 
 /// The audio systems that this program knows.
@@ -102,7 +116,7 @@ pub(crate) struct Selected {
     device: Device,
     /// What to call it in messages.
     pub(crate) name: String,
-    config: StreamConfig,
+    shape: Shape,
 }
 
 impl Selected {
@@ -123,36 +137,70 @@ impl Selected {
                 (device.ok_or_else(|| Error::new(format!("there is no {noun} \"{asked}\"")))?, asked.to_owned())
             }
         };
-        let config = StreamConfig {
-            channels: wanted.channels.count() as u16,
-            sample_rate: wanted.rate.hz(),
-            buffer_size: BufferSize::Fixed(wanted.period),
-        };
-        Ok(Self { device, name, config })
+        let Wanted { rate, channels, period, realtime, .. } = *wanted;
+        Ok(Self { device, name, shape: Shape { rate, channels, period, realtime } })
     }
 
     /// Asks for callbacks of so many frames.
     pub(crate) fn ask_for(&mut self, period: u32) {
-        self.config.buffer_size = BufferSize::Fixed(period);
+        self.shape.period = period;
     }
 
-    /// Makes the stream of a microphone.
-    pub(crate) fn input<T: SizedSample>(
+    /// Starts the stream of a microphone: `data` is told how old the first frame is, in ns.
+    pub(crate) fn input<T: Number>(
         &self,
-        data: impl FnMut(&[T], &InputCallbackInfo) + Send + 'static,
-        error: impl FnMut(cpal::Error) + Send + 'static,
-    ) -> Result<Stream, cpal::Error> {
-        self.device.build_input_stream(self.config, data, error, None)
+        mut data: impl FnMut(&[T], i64) + Send + 'static,
+        upset: impl Fn(Upset) + Send + 'static,
+    ) -> Result<Running, Refusal> {
+        #[cfg(target_os = "linux")]
+        if let Some(name) = self.alsa_name() {
+            return Ok(Box::new(crate::alsa::record(&name, &self.shape, data, upset)?));
+        }
+        let data = move |samples: &[T], info: &cpal::InputCallbackInfo| {
+            let stamps = info.timestamp();
+            data(samples, ns(stamps.callback.saturating_duration_since(stamps.capture)));
+        };
+        let stream = self.device.build_input_stream(self.config(), data, move |error| upset(error.into()), None)?;
+        stream.play()?;
+        Ok(Box::new(stream))
     }
 
-    /// Makes the stream of a loudspeaker.
-    pub(crate) fn output<T: SizedSample>(
+    /// Starts the stream of a loudspeaker: `data` is told how long it takes until the first frame is heard, in ns.
+    pub(crate) fn output<T: Number>(
         &self,
-        data: impl FnMut(&mut [T], &OutputCallbackInfo) + Send + 'static,
-        error: impl FnMut(cpal::Error) + Send + 'static,
-    ) -> Result<Stream, cpal::Error> {
-        self.device.build_output_stream(self.config, data, error, None)
+        mut data: impl FnMut(&mut [T], i64) + Send + 'static,
+        upset: impl Fn(Upset) + Send + 'static,
+    ) -> Result<Running, Refusal> {
+        #[cfg(target_os = "linux")]
+        if let Some(name) = self.alsa_name() {
+            return Ok(Box::new(crate::alsa::play(&name, &self.shape, data, upset)?));
+        }
+        let data = move |samples: &mut [T], info: &cpal::OutputCallbackInfo| {
+            let stamps = info.timestamp();
+            data(samples, ns(stamps.playback.saturating_duration_since(stamps.callback)));
+        };
+        let stream = self.device.build_output_stream(self.config(), data, move |error| upset(error.into()), None)?;
+        stream.play()?;
+        Ok(Box::new(stream))
     }
+
+    /// What ALSA calls it, where it is one of ALSA's.
+    #[cfg(target_os = "linux")]
+    fn alsa_name(&self) -> Option<String> {
+        self.device.id().ok()?.to_string().strip_prefix("alsa:").map(str::to_owned)
+    }
+
+    fn config(&self) -> StreamConfig {
+        StreamConfig {
+            channels: self.shape.channels.count() as u16,
+            sample_rate: self.shape.rate.hz(),
+            buffer_size: BufferSize::Fixed(self.shape.period),
+        }
+    }
+}
+
+fn ns(span: Duration) -> i64 {
+    i64::try_from(span.as_nanos()).unwrap_or(0)
 }
 
 fn named(host: &Host, host_name: &str, asked: &str) -> Option<Device> {

@@ -60,7 +60,8 @@ fn look_at(host: &str, direction: Direction, noun: &str, measure: i64) -> Findin
 }
 
 fn wanted(host: &str) -> Wanted {
-    Wanted { host: host.to_owned(), device: None, rate: RATE, channels: Channels::MONO, period: RATE.hz() / 100 }
+    let (channels, period) = (Channels::MONO, RATE.hz() / 100);
+    Wanted { host: host.to_owned(), device: None, rate: RATE, channels, period, realtime: false }
 }
 
 /// When (ns) the microphone had given how many frames.

@@ -89,7 +89,7 @@ fn open(args: &Args) -> Result<Opened, Failure> {
     let mut problem = None;
     for channels in choices {
         let (host, device) = (args.host.clone(), device.clone());
-        let wanted = Wanted { host, device, rate, channels, period };
+        let wanted = Wanted { host, device, rate, channels, period, realtime: !args.no_realtime };
         match Output::open(&wanted) {
             Ok(output) => return Ok(Opened { output, channels }),
             Err(error) => {

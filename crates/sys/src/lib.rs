@@ -4,7 +4,7 @@ pub mod batch;
 mod clock;
 pub mod net;
 pub mod pipe;
-mod priority;
+pub mod priority;
 mod readiness;
 pub mod tcp;
 
