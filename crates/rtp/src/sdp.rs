@@ -1,12 +1,12 @@
 //! Session descriptions (RFC 8866): written for the audio streams of a sender, read from any program.
 
 mod repair;
+mod types;
 
 use core::fmt::{self, Arguments, Write};
 use std::net::{IpAddr, SocketAddr};
 
 use sdp_types::{Attribute, Media, Session};
-use vox_frame::Codec;
 use zeroize::Zeroizing;
 
 pub use self::repair::Retransmission;
@@ -236,8 +236,9 @@ impl Announcement {
         if let Some(source) = self.source.filter(|_| is_source_specific(*address)) {
             line(&mut text, format_args!("source-filter: incl IN {family} {address} {source}"));
         }
-        self.write_payload_types(&mut text);
+        // What the first payload type is comes last: ffmpeg takes clock and channels of each `rtpmap` for it.
         self.write_repair(&mut text);
+        self.write_payload_types(&mut text);
         if let Some(stream) = self.streams.first() {
             line(&mut text, format_args!("ptime:{}", stream.packet_ms));
         }
@@ -250,26 +251,6 @@ impl Announcement {
         self.write_sources(&mut text);
         line(&mut text, format_args!("recvonly"));
         text
-    }
-
-    fn write_payload_types(&self, text: &mut String) {
-        let mut known = 0u128;
-        for stream in &self.streams {
-            let number = stream.payload_type;
-            if known & (1 << number) == 0 {
-                known |= 1 << number;
-                line(text, format_args!("rtpmap:{number} {}", stream.format));
-                if stream.format.codec == Codec::Opus {
-                    let stereo = u8::from(stream.stereo);
-                    line(text, format_args!("fmtp:{number} sprop-stereo={stereo};stereo={stereo}"));
-                }
-            }
-            if let Some(events) = stream.events.filter(|number| known & (1 << number) == 0) {
-                known |= 1 << events;
-                line(text, format_args!("rtpmap:{events} telephone-event/{}", stream.format.clock.hz()));
-                line(text, format_args!("fmtp:{events} 0-16"));
-            }
-        }
     }
 }
 
@@ -394,6 +375,16 @@ mod tests {
         assert!(text.contains("a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\n"), "{text}");
         let map = Description::parse(text.as_bytes()).expect("a description").map;
         assert_eq!(map.get(101).map(ToString::to_string).as_deref(), Some("telephone-event/8000"));
+    }
+
+    #[test]
+    fn the_first_payload_type_is_described_last() {
+        let mut announcement = Announcement { red: Some(63), parity: Some(127), ..announcement("192.0.2.1") };
+        announcement.streams[0].events = Some(101);
+        let text = announcement.to_sdp();
+        let described: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("a=rtpmap:")).collect();
+        assert_eq!(described.last(), Some(&"97 opus/48000/2"), "{text}");
+        assert_eq!(described.len(), 5, "{text}");
     }
 
     #[test]
