@@ -9,6 +9,7 @@ mod container;
 mod frame;
 mod pieces;
 mod playout;
+mod repair;
 mod room;
 mod rtp;
 
@@ -16,14 +17,15 @@ pub use codec::decoder;
 pub use container::container;
 pub use frame::frame;
 pub use playout::playout;
+pub use repair::{mend, repair};
 pub use room::{house, room};
-pub use rtp::{framing, link_trace, repair, rtcp, rtp_receiver, sap, sdp, srtp};
+pub use rtp::{framing, link_trace, rtcp, rtp_receiver, sap, sdp, srtp};
 
 /// Takes any bytes; panics where a promise is broken.
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("frame", frame),
     ("rtp_receiver", rtp_receiver),
     ("rtcp", rtcp),
@@ -31,6 +33,7 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("sap", sap),
     ("srtp", srtp),
     ("repair", repair),
+    ("mend", mend),
     ("framing", framing),
     ("link_trace", link_trace),
     ("container", container),

@@ -4,10 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use vox_frame::{EndReason, Stamp};
 use vox_link::Trace;
-use vox_repair::Restorer;
+use vox_repair::read_requests;
 use vox_rtp::{
-    Change, ControlConfig, Deframer, Description, Directory, Framing, ReceiverConfig, Route, SapPacket, Session,
-    TelephoneEvent, read_control, read_streamer_greeting, write_control,
+    Change, ControlConfig, Deframer, Description, Directory, ExtensionMap, Framing, HeaderExtension, ReceiverConfig,
+    Route, SapPacket, Session, TelephoneEvent, read_control, read_streamer_greeting, write_control,
 };
 use vox_srtp::{CryptoLine, MasterKey, Suite, Unprotector};
 
@@ -19,7 +19,11 @@ const MAX_SOURCES: usize = 4;
 pub fn rtp_receiver(data: &[u8]) {
     let mut steps = Pieces::new(data);
     let choice = steps.byte();
+    let mut extensions = ExtensionMap::default();
+    extensions.insert(1, HeaderExtension::AudioLevel);
+    extensions.insert(2, HeaderExtension::CaptureTime);
     let receiver = ReceiverConfig {
+        extensions,
         max_sources: MAX_SOURCES,
         follow: choice & 1 != 0,
         latch: choice & 2 != 0,
@@ -58,6 +62,9 @@ pub fn rtp_receiver(data: &[u8]) {
 
 /// Any RTCP packet; what was understood of it is written so that it is understood again.
 pub fn rtcp(data: &[u8]) {
+    for (_, numbers) in read_requests(data) {
+        assert!(numbers.len() <= 128, "{} packets of one request", numbers.len());
+    }
     let Ok(facts) = read_control(data) else { return };
     let mut written = Vec::new();
     write_control(&facts, &mut written);
@@ -99,21 +106,6 @@ pub fn srtp(data: &[u8]) {
             unprotector.handle_rtp(now, packet, &mut out)
         };
         assert!(taken.is_err(), "a packet of nobody passed: {packet:?}");
-    }
-}
-
-/// Any packets through what undoes redundancy and parity.
-pub fn repair(data: &[u8]) {
-    let mut steps = Pieces::new(data);
-    let mut restorer = Restorer::new(MAX_SOURCES);
-    restorer.expect_red(100);
-    restorer.expect_parity(101);
-    while !steps.is_empty() {
-        let path = steps.byte() & 7;
-        let bytes = steps.piece();
-        let mut given = 0;
-        restorer.handle_packet(path, bytes, |_, _| given += 1);
-        assert!(given <= 1000, "{given} packets out of one");
     }
 }
 

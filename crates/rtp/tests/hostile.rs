@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use proptest::prelude::*;
 use vox_frame::{Record, Stamp};
 use vox_rtp::{
-    ExtensionMap, Fact, Header, HeaderExtension, NtpTime, Receiver, ReceiverConfig, Route, write_packet, write_padding,
+    ControlConfig, ExtensionMap, Fact, Header, HeaderExtension, NtpTime, Receiver, ReceiverConfig, Route, Session,
+    write_control, write_packet, write_padding,
 };
 
 const SECOND: i64 = 1_000_000_000;
@@ -219,6 +220,128 @@ fn nobody_is_answered_with_more_than_came() {
     assert!(answered <= came && answered + 100 > came, "{answered} of {came}");
     let elsewhere = Route { mux: false, to: EVE.parse().expect("an address") };
     assert!(!ear.receiver.may_answer(elsewhere, 1));
+}
+
+#[test]
+fn the_largest_datagrams_and_the_smallest_are_counted_and_forgotten() {
+    let mut ear = Ear::new(ReceiverConfig::default());
+    ear.talk(ANA, 7, 0..3);
+    let mut largest = pcmu(7, 3, 480);
+    largest.resize(65_507, 0xd5);
+    for number in 0..200u16 {
+        largest[2..4].copy_from_slice(&(number * 7).to_be_bytes());
+        ear.datagram(EVE, &largest);
+        ear.datagram(EVE, &[]);
+        ear.datagram(EVE, &[0x80]);
+    }
+    ear.talk(ANA, 7, 3..6);
+    assert_eq!(ear.numbers(), (0..6).collect::<Vec<_>>());
+    let stats = ear.receiver.stats();
+    assert_eq!((stats.packets_foreign, stats.packets_malformed), (200, 400));
+}
+
+#[test]
+fn lengths_that_lie_in_the_source_itself_are_no_packets_of_it() {
+    let mut ear = Ear::new(ReceiverConfig::default());
+    ear.talk(ANA, 7, 0..3);
+    for (first, rest) in [
+        (0x90, &[0xbe, 0xde, 0xff, 0xff, 0x10, 1, 2, 3][..]),
+        (0x90, &[0xbe, 0xde]),
+        (0x8f, &[1; 30]),
+        (0xa0, &[0, 0, 200]),
+        (0xa0, &[0, 0, 0]),
+    ] {
+        let mut lie = pcmu(7, 3, 480)[..12].to_vec();
+        lie[0] = first;
+        lie.extend_from_slice(rest);
+        ear.datagram(ANA, &lie);
+    }
+    ear.talk(ANA, 7, 3..6);
+    assert_eq!((ear.numbers(), ear.receiver.stats().packets_malformed), ((0..6).collect(), 5));
+}
+
+#[test]
+fn a_timestamp_that_jumps_by_half_its_range_and_stays_there_is_a_new_stream() {
+    let mut ear = Ear::new(ReceiverConfig::default());
+    ear.talk(ANA, 7, 0..5);
+    for number in 5..10u16 {
+        ear.pass(FRAME);
+        ear.datagram(ANA, &pcmu(7, number, u32::from(number) * 160 + (1 << 31)));
+    }
+    assert_eq!((ear.streams, ear.audio.len(), ear.receiver.stats().restarts), (2, 10, 1));
+}
+
+#[test]
+fn too_many_sources_are_refused_and_the_silent_ones_give_way() {
+    let mut ear = Ear::new(ReceiverConfig { max_sources: 2, ..ReceiverConfig::default() });
+    ear.talk(ANA, 8, 0..2);
+    ear.talk(ANA, 7, 0..2);
+    for number in 2..7 {
+        ear.talk(ANA, 7, number..number + 1);
+        ear.talk(EVE, 9, number..number + 1);
+    }
+    assert_eq!((ear.streams, ear.receiver.sources()), (2, 2));
+    assert!(ear.receiver.stats().packets_refused >= 3, "{:?}", ear.receiver.stats());
+    // The second falls silent.
+    ear.talk(ANA, 7, 7..300);
+    ear.talk(EVE, 9, 7..10);
+    assert_eq!((ear.streams, ear.ends.as_slice()), (3, &["timeout".to_owned()][..]));
+}
+
+/// What somebody sends to a session: RTP or RTCP of any kind.
+fn anything(kind: u8, ssrc: u32, sequence: u16, own: u32) -> Vec<u8> {
+    let ntp = NtpTime::of(Stamp::from_ns(SECOND));
+    let fact = match kind {
+        0..=2 => return pcmu(ssrc, sequence, u32::from(sequence) * 160),
+        3 => Fact::Present(ssrc),
+        4 => Fact::Bye(ssrc),
+        5 => Fact::ReferenceTime { by: ssrc, ntp },
+        6 => Fact::Report { by: ssrc, block: vox_rtp::Block { ssrc: own, last_sr: 1, ..Default::default() } },
+        _ => Fact::Sent { ssrc, ntp, rtp: 0, packets: 1, octets: 160 },
+    };
+    let mut bytes = Vec::new();
+    write_control(&[fact], &mut bytes);
+    bytes
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    #[test]
+    fn whatever_comes_nobody_gets_back_more_than_came_from_there(
+        steps in proptest::collection::vec((0..3u8, 0..9u8, 0..3u32, 0..400i64), 1..200),
+    ) {
+        let config = ControlConfig {
+            ssrc: 77,
+            cname: "a name of some length".to_owned(),
+            bandwidth: 10_000_000,
+            interval_ns: 20_000_000,
+            answers: true,
+            seed: 1,
+        };
+        let mut session = Session::new(Stamp::from_ns(0), ReceiverConfig::default(), config);
+        let (mut balance, mut now) = ([0i64; 3], 0);
+        let address = |who: u8| SocketAddr::from(([192, 0, 2, 1 + who], 5004));
+        let charge = |packets: Vec<vox_rtp::Outgoing>, balance: &mut [i64; 3]| {
+            for packet in packets {
+                let to = packet.to.expect("answers go to somebody").to;
+                let who = (0..3).find(|who| address(*who) == to).expect("nobody else is sent to");
+                balance[usize::from(who)] -= packet.packet.len() as i64;
+            }
+        };
+        for (turn, (who, kind, ssrc, ms)) in steps.into_iter().enumerate() {
+            now += ms * 1_000_000;
+            let bytes = anything(kind, ssrc, turn as u16, 77);
+            let stamp = Stamp::from_ns(now);
+            let route = Route { mux: true, to: address(who) };
+            let Ok(()) = session.handle_datagram(stamp, 0, route, stamp, &bytes, &mut |_| Ok::<(), Infallible>(()));
+            balance[usize::from(who)] += bytes.len() as i64;
+            charge(session.poll(stamp), &mut balance);
+            prop_assert!(balance.iter().all(|left| *left >= 0), "{balance:?}");
+        }
+        let Ok(goodbyes) = session.finish(Stamp::from_ns(now), &vox_frame::EndReason::Stopped, &mut |_| Ok::<(), Infallible>(()));
+        charge(goodbyes, &mut balance);
+        prop_assert!(balance.iter().all(|left| *left >= 0), "{balance:?}");
+    }
 }
 
 #[test]
