@@ -263,7 +263,7 @@ fn copies_bring_back_most_of_single_lost_packets() {
 #[test]
 fn deep_redundancy_brings_back_bursts() {
     let scratch = Scratch::new("fit-dred");
-    speech(&scratch, "said.wav", Speech::mono(48_000, 960_000));
+    speech(&scratch, "said.wav", Speech::mono(48_000, 1_920_000));
     let encode = "opus --bitrate 32k --dred 200 --loss 20";
     lossy(&scratch, encode, "--loss ge:0.08,0.33", "--delay 300");
     let (concealed, most) = decoded(&scratch, "");

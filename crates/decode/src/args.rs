@@ -39,8 +39,9 @@ pub(crate) struct Args {
     pub(crate) channels: Option<Channels>,
 
     /// What stands in for what is missing. off: nothing, gaps stay gaps; zero: silence; repeat: the last packet, fading;
-    /// plain: what the codec has, or the last periods of the sound; deep: Opus by a neural model. The costlier ones sound better.
-    #[arg(long, value_name = "off|zero|repeat|plain|deep", default_value_t = Plc::Plain)]
+    /// plain: what the codec has, or the last periods of the sound; deep: Opus by a neural model. The costlier ones
+    /// sound better.
+    #[arg(long, value_name = "off|zero|repeat|plain|deep", default_value_t = Plc::Deep)]
     pub(crate) plc: Plc,
 
     /// Use what a later packet carries of a lost one: its coarse copy (Opus in-band FEC), and deep redundancy (DRED).
