@@ -305,6 +305,34 @@ fn speakers_whose_clocks_differ_stay_together_by_their_arrivals() {
 }
 
 #[test]
+fn speakers_lie_where_their_reports_say_whatever_their_ways_took() {
+    let scratch = Scratch::new("record-reports");
+    let mut session = Session::default();
+    let seconds = if std::env::var_os("VOX_LONG").is_some() { 3_600.0 } else { 400.0 };
+    // The first report comes after more than a second, and the ways are as long as they are.
+    let talkers = [(1, 100.0, 5_000_000), (2, -100.0, 70_000_000), (3, 0.0, 40_000_000), (4, 37.0, 20_000_000)];
+    for (id, ppm, way) in talkers {
+        clicking(&mut session, id, ppm, 0.0, seconds, |at, n| Times {
+            captured: (n > 70).then(|| Stamp::from_ns(at)),
+            arrived: Some(Stamp::from_ns(at + way + (noise(u64::from(id), n) % 25_000_000) as i64)),
+            due: None,
+        });
+    }
+    session.save(&scratch.path("session.vox"));
+    scratch.run("vox-record takes/ --name {label} <session.vox").succeeded_silently();
+    let mut worst: Vec<f64> = Vec::new();
+    let takes = talkers.map(|(id, ..)| clicks(&Wav::read(&scratch.path(&format!("takes/s{id}.wav"))).samples));
+    // A millisecond a second is what nobody hears: after less than two minutes all are in their places.
+    let first = |take: &Vec<f64>| take.iter().copied().filter(|click| *click > 120.0 * 8_000.0).collect::<Vec<f64>>();
+    let [one, others @ ..] = takes.each_ref().map(first);
+    for other in others {
+        assert!(other.len() as f64 > seconds - 125.0, "{} clicks", other.len());
+        worst.push(one.iter().zip(&other).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / 8.0);
+    }
+    assert!(worst.iter().all(|worst| *worst <= 1.0), "ms between the first and the others: {worst:?}");
+}
+
+#[test]
 fn a_stall_and_a_restart_of_the_sender_keep_their_length() {
     let scratch = Scratch::new("record-stall");
     let mut session = Session::default();

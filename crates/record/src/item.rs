@@ -25,8 +25,10 @@ pub(crate) struct Item {
     pub(crate) media: MediaTime,
     /// Ticks that it lasts.
     pub(crate) duration: u64,
-    /// When it was captured or came.
+    /// The stamp that counted when it was read: when it was captured or when it came.
     pub(crate) stamp: Option<Stamp>,
+    /// When it was captured, where that is known, whether it counted or not.
+    pub(crate) captured: Option<Stamp>,
     /// It begins a talk spurt.
     pub(crate) marker: bool,
     /// The common clock when it was read.
@@ -53,6 +55,7 @@ impl Item {
             media: audio.timestamp,
             duration: u64::from(audio.duration),
             stamp: stamp.filter(|_| !audio.recovered),
+            captured: audio.times.captured.filter(|_| !audio.recovered),
             marker: audio.marker,
             seen,
             payload: audio.payload.to_vec(),
@@ -66,6 +69,7 @@ impl Item {
             media: gap.timestamp,
             duration: gap.duration.min(rate.ticks(MAX_GAP_NS)),
             stamp: None,
+            captured: None,
             marker: false,
             seen,
             payload: Vec::new(),
@@ -79,6 +83,7 @@ impl Item {
             media,
             duration,
             stamp: None,
+            captured: None,
             marker: false,
             seen: Stamp::ZERO,
             payload: Vec::new(),
@@ -127,11 +132,11 @@ impl Waiting {
         self.items.pop_first().map(|(_, item)| item)
     }
 
-    /// Media times and stamps of the records that wait, of one start.
-    pub(crate) fn stamps(&self, start: u32) -> impl Iterator<Item = (MediaTime, Stamp)> {
+    /// Media times and stamps of the records that wait, of one start; those of capture only, if asked to.
+    pub(crate) fn stamps(&self, start: u32, captured: bool) -> impl Iterator<Item = (MediaTime, Stamp)> {
         self.items
             .range((start, MediaTime(0), 0)..(start + 1, MediaTime(0), 0))
-            .filter_map(|(_, item)| Some((item.media, item.stamp?)))
+            .filter_map(move |(_, item)| Some((item.media, if captured { item.captured } else { item.stamp }?)))
     }
 
     fn ns(&self, ticks: u64) -> i64 {

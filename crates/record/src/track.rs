@@ -29,13 +29,25 @@ const fn tolerance(captured: Option<bool>) -> f64 {
 /// A jump of media time farther than this is no hole but another time line, in ns.
 const MAX_HOLE_NS: i64 = 3_600_000_000_000;
 
+/// Stamps of capture that lie farther from those of arrival say that the clocks of two hosts differ, in ns: then they are
+/// worth nothing beside the streams of others.
+const MAX_JOURNEY_NS: i64 = 2_000_000_000;
+
+/// A line through stamps of capture that began to come after the stream did, as a sender's first report does.
+struct Capture {
+    mapping: Mapping,
+    witnesses: usize,
+}
+
 /// A stream that is recorded.
 pub(crate) struct Track {
     /// Its name for people and the sidecar.
     pub(crate) name: String,
     rate: Rate,
-    /// Whether its stamps are those of capture.
+    /// Whether the stamps that count are those of capture.
     captured: Option<bool>,
+    /// What its stamps of capture say, while those of arrival still count.
+    capture: Option<Capture>,
     /// Keeps to its own clock.
     media_only: bool,
     waiting: Waiting,
@@ -73,6 +85,7 @@ impl Track {
             name,
             rate,
             captured: None,
+            capture: None,
             media_only,
             waiting: Waiting::new(rate),
             mapping: None,
@@ -119,8 +132,9 @@ impl Track {
     /// Where it cannot be written (1).
     pub(crate) fn release(&mut self, clock: Stamp, all: bool, around: &mut Around<'_>) -> Result<(), Failure> {
         while let Some((start, item)) = self.waiting.ready(clock, all) {
-            let (media, stamp) = (item.media, item.stamp);
-            self.aim(start, media, stamp, around)?;
+            let (media, stamp, captured) = (item.media, item.stamp, item.captured);
+            self.aim(start, media, if self.captured == Some(true) { captured } else { stamp }, around)?;
+            self.learn_capture(media, captured, around)?;
             let Some(item) = self.waiting.pop() else { return Ok(()) };
             if self.next.is_none()
                 && let (Some(mapping), Some(pcm)) = (&self.mapping, &mut self.pcm)
@@ -160,6 +174,7 @@ impl Track {
             self.start = start;
             self.begins = self.reached_ns();
             self.mapping = None;
+            self.capture = None;
             self.next = None;
             around.store.note(&json!({"restarted": self.name, "at": self.begins as f64 / 1e9, "media": media.0}))?;
         }
@@ -175,7 +190,7 @@ impl Track {
         let mut nearest = mapping.above(media, stamp);
         if nearest.abs() > stall {
             let mut witnesses = 0;
-            for (media, stamp) in self.waiting.stamps(start) {
+            for (media, stamp) in self.waiting.stamps(start, self.captured == Some(true)) {
                 let above = mapping.above(media, stamp);
                 nearest = if nearest < 0 { nearest.max(above) } else { nearest.min(above) };
                 witnesses += 1;
@@ -196,9 +211,36 @@ impl Track {
         Ok(())
     }
 
+    /// Goes over to stamps of capture where they begin to come: they say how streams lay beside each other where they
+    /// were said, whatever the ways took that they came. The stream slides to its place.
+    fn learn_capture(
+        &mut self,
+        media: MediaTime,
+        captured: Option<Stamp>,
+        around: &mut Around<'_>,
+    ) -> Result<(), Failure> {
+        let (Some(captured), Some(false), false) = (captured, self.captured, self.media_only) else { return Ok(()) };
+        let Some(capture) = &mut self.capture else {
+            self.capture = Some(Capture { mapping: Mapping::new(self.rate, media, captured), witnesses: 1 });
+            return Ok(());
+        };
+        capture.mapping.observe(media, captured);
+        capture.witnesses += 1;
+        let Some(mapping) = self.mapping.as_mut().filter(|_| capture.witnesses >= WITNESSES) else { return Ok(()) };
+        let earlier = capture.mapping.at(media).since(mapping.at(media));
+        if earlier.abs() > MAX_JOURNEY_NS {
+            return Ok(());
+        }
+        std::mem::swap(mapping, &mut capture.mapping);
+        let at = mapping.at(media).since(around.origin) as f64 / 1e9;
+        self.captured = Some(true);
+        self.capture = None;
+        around.store.note(&json!({"captured": earlier as f64 / 1e9, "stream": self.name, "at": at}))
+    }
+
     /// A line through the earliest of the records that wait.
     fn line(&self, start: u32, media: MediaTime) -> Option<Mapping> {
-        let mut stamps = self.waiting.stamps(start);
+        let mut stamps = self.waiting.stamps(start, self.captured == Some(true));
         let (first, stamp) = stamps.next()?;
         let mut mapping = Mapping::new(self.rate, first, stamp);
         for (media, stamp) in stamps {
