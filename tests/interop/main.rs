@@ -2,6 +2,7 @@
 //! group, and encrypted. Every cell runs in a network of its own, so that many run beside each other, and either
 //! brings what was said or says why it cannot be. `scripts/interop` makes docs/interop.md of the results.
 
+mod agreement;
 mod aiortc;
 mod baresip;
 mod cell;

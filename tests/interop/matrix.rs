@@ -75,20 +75,23 @@ fn run(peer: &Peer, cell: Cell, call: &Call, attempt: u32) -> Verdict {
     Wav { samples: said.samples.repeat(6), ..said }.write(&scratch.path("long.wav"));
     fs::write(scratch.path("key"), KEY).expect("a key");
     fs::set_permissions(scratch.path("key"), fs::Permissions::from_mode(0o600)).expect("permissions");
-    let rig = concat!(env!("CARGO_MANIFEST_DIR"), "/rig/network.sh");
-    fs::write(scratch.path("call.sh"), format!(". {rig}\n{}", call.script)).expect("a script");
-    let mut running = scratch.spawn(&format!("{} bash call.sh", unshare("n")));
-    let ended = await_until(LIMIT, || running.has_ended());
-    let stderr = running.stderr();
-    drop(running);
-    let failed = |why: &str| {
+    let failed = |why: &str, stderr: &str| {
         scratch.keep();
         Verdict::Failed(format!("{why}, in {}: {}\n{stderr}", scratch.dir().display(), call.script))
     };
-    if !ended {
-        return failed("still running");
+    match run_apart(&scratch, &call.script) {
+        Ok(stderr) => verdict(&scratch, cell, call, &said).unwrap_or_else(|why| failed(&why, &stderr)),
+        Err(stderr) => failed("still running", &stderr),
     }
-    verdict(&scratch, cell, call, &said).unwrap_or_else(|why| failed(&why))
+}
+
+/// Runs a script in a network of its own; gives what it said, as an error where it does not end.
+pub(crate) fn run_apart(scratch: &Scratch, script: &str) -> Result<String, String> {
+    let rig = concat!(env!("CARGO_MANIFEST_DIR"), "/rig/network.sh");
+    fs::write(scratch.path("call.sh"), format!(". {rig}\n{script}")).expect("a script");
+    let mut running = scratch.spawn(&format!("{} bash call.sh", unshare("n")));
+    let ended = await_until(LIMIT, || running.has_ended());
+    if ended { Ok(running.stderr()) } else { Err(running.stderr()) }
 }
 
 /// 1.5 s before, for whoever needs time to begin, and 2 s after, for whoever swallows the end.
@@ -99,9 +102,7 @@ fn between_silences(said: &Wav) -> Wav {
 
 /// `target/interop/PEER.json`: an array of cells.
 fn write_down(peer: &Peer, results: &[(Cell, Verdict)]) {
-    let exe = std::env::current_exe().expect("the test knows its own path");
-    let target: PathBuf = exe.ancestors().nth(3).expect("it lies in target/PROFILE/deps").join("interop");
-    fs::create_dir_all(&target).expect("a folder");
+    let target = target();
     let lines = results.iter().map(|(Cell { coding, way, path }, verdict)| {
         let mut line = verdict.json();
         line["peer"] = json!(peer.name);
@@ -112,4 +113,12 @@ fn write_down(peer: &Peer, results: &[(Cell, Verdict)]) {
     });
     let text = serde_json::to_string_pretty(&lines.collect::<Vec<Value>>()).expect("JSON");
     fs::write(target.join(format!("{}.json", peer.name)), text).expect("a file");
+}
+
+/// The folder of the results, `target/interop`.
+pub(crate) fn target() -> PathBuf {
+    let exe = std::env::current_exe().expect("the test knows its own path");
+    let target = exe.ancestors().nth(3).expect("it lies in target/PROFILE/deps").join("interop");
+    fs::create_dir_all(&target).expect("a folder");
+    target
 }
