@@ -32,7 +32,7 @@ pub fn playout(data: &[u8]) {
             recovered: step & 2 != 0,
             padding: step & 7 == 7,
             redundant: step & 4 != 0,
-            reach: 0,
+            reach: u32::from(step & 0x30) * 100,
             silent: step & 5 == 5,
             quiet: step & 6 == 6,
             arrived: now.plus(-i64::from(step) * 1_000_000),
