@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use vox_e2e::{Running, Scratch, await_until, free_port, signal};
+use vox_e2e::{Running, Scratch, Speech, Wav, await_until, free_port, locate, need, signal, speech, ulaw};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -159,4 +159,62 @@ fn who_guesses_passwords_is_let_in_no_more() {
         eve.says(&format!("CONNECT: \"Carl\" \"x\" 1.0.0 pass=guess{guess}")).hears("NOTACCEPTED: Carl has another");
     }
     Person::connect(port).hears("NOTACCEPTED: you are not let in");
+}
+
+#[test]
+fn by_tls_a_room_is_entered_its_voice_is_sealed_and_a_changed_key_is_refused_loudly() {
+    let (scratch, port) = (Scratch::new("roomd-tls"), free_port());
+    need(&["openssl"]);
+    let said = speech(&scratch, "said.wav", Speech::mono(8_000, 16_000));
+    let options = "--tls-folder identity --stats stats";
+    let running = server(&scratch, port, options);
+    let typed = "CONNECT: \"Typist\" \"x\" 1.0.0\nMSG #lobby: hello\nHELP\nDISCONNECT\n";
+    fs::write(scratch.path("typed"), typed).expect("a file");
+    let person = scratch.run(&format!("(cat typed; sleep 1) | openssl s_client -quiet -connect 127.0.0.1:{port}"));
+    assert!(person.text().contains("JOINED: #lobby"), "{} {}", person.text(), person.stderr);
+    let tape = scratch.spawn(&format!(
+        "exec vox-join --tls --known-hosts known 127.0.0.1:{port}/lobby --name tape --listen-only --stats tape.stats >tape.vox"
+    ));
+    let begun = await_until(PATIENCE, || fs::metadata(scratch.path("tape.vox")).is_ok_and(|file| file.len() > 0));
+    assert!(begun, "{}", tape.stderr());
+    scratch
+        .run(&format!(
+            "vox-capture said.wav | vox-encode pcmu | \
+             vox-join --tls --known-hosts known 127.0.0.1:{port}/lobby --name ana --send-only"
+        ))
+        .succeeded();
+    let heard = await_until(PATIENCE, || {
+        let stats = fs::read(scratch.path("tape.vox")).unwrap_or_default();
+        stats.len() > 16_000
+    });
+    assert!(heard, "{}", tape.stderr());
+    tape.interrupt();
+    tape.wait(PATIENCE);
+    scratch.run("vox-play heard.wav <tape.vox").succeeded();
+    let heard = Wav::read(&scratch.path("heard.wav"));
+    assert!(locate(&said.through(ulaw).samples, &heard.samples).is_some(), "{} samples", heard.samples.len());
+    let known = fs::read_to_string(scratch.path("known")).expect("it is remembered");
+    assert_eq!(known.lines().count(), 1, "{known}");
+    running.interrupt();
+    running.wait(PATIENCE);
+    let stats = fs::read_to_string(scratch.path("stats")).expect("counters");
+    let stats: Value = serde_json::from_str(stats.lines().last().expect("a line")).expect("JSON");
+    assert!(stats["packetsReceived"].as_u64() >= Some(100) && stats["packetsUnauthentic"] == 0, "{stats}");
+
+    fs::remove_dir_all(scratch.path("identity")).expect("a folder");
+    let _another = server(&scratch, port, options);
+    let outcome = scratch
+        .run(&format!("vox-join --tls --known-hosts known 127.0.0.1:{port}/lobby --name ana --listen-only </dev/null"))
+        .exited(&[5]);
+    assert!(outcome.stderr.contains("IS NOT WHO IT WAS"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_server_without_tls_is_said_to_be_one() {
+    let (scratch, port) = (Scratch::new("roomd-no-tls"), free_port());
+    let _running = server(&scratch, port, "");
+    let outcome = scratch
+        .run(&format!("vox-join --tls --known-hosts known 127.0.0.1:{port}/lobby --name ana --listen-only </dev/null"))
+        .exited(&[5]);
+    assert!(outcome.stderr.contains("speaks no TLS"), "{}", outcome.stderr);
 }

@@ -42,6 +42,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE|env:NAME")]
     pub(crate) nick_password: Option<SecretSource>,
 
+    /// Encrypt the signalling (TLS), also on loopback. Beyond it that is so anyway.
+    #[arg(long, conflicts_with = "plain")]
+    pub(crate) tls: bool,
+
+    /// Encrypt nothing, in a network that you trust.
+    #[arg(long)]
+    pub(crate) plain: bool,
+
+    /// Servers and their keys: who is new is added, who has another key than before is refused
+    /// [default: $XDG_CONFIG_HOME/voxpipe/known_hosts].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) known_hosts: Option<PathBuf>,
+
     /// How packets travel: `udp`, `tcp` within the signalling, or `auto`: UDP where it gets through.
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub(crate) carrier: Carrying,

@@ -12,7 +12,7 @@ use vox_room::{Listener, Message, Notice};
 use vox_sys::{Clock, monotonic_ns, net};
 
 use crate::args::{Accepting, Args};
-use crate::link::Link;
+use crate::link::{Datagrams, Link};
 use crate::session::{Refusal, Secrets, Session, enter};
 
 /// How often the key of the media is sent again, in ns: keeps a NAT open, and finds the way back after it has changed.
@@ -33,6 +33,10 @@ const BURST: usize = 64;
 pub(crate) struct Ear<'a> {
     pub(crate) args: &'a Args,
     pub(crate) secrets: Secrets,
+    /// Room for a packet that was sealed.
+    pub(crate) opened: Vec<u8>,
+    /// Packets that were forged, or seen before.
+    pub(crate) forged: u64,
     pub(crate) link: Link,
     pub(crate) clock: Clock,
     pub(crate) listener: Listener,
@@ -136,8 +140,11 @@ impl Ear<'_> {
 
     /// Lets packets and lines go out by this connection.
     pub(crate) fn attach(&self, session: &Session) -> Result<(), Failure> {
-        let socket = session.media.as_ref().map(|media| std::sync::Arc::clone(&media.socket));
-        let writer = session.tcp.try_clone();
+        let socket = session
+            .media
+            .as_ref()
+            .map(|media| Datagrams { socket: std::sync::Arc::clone(&media.socket), seal: media.seal.clone() });
+        let writer = session.stream.try_clone();
         let writer = writer.map_err(|error| Failure::failed(format_args!("cannot share the connection: {error}")))?;
         self.link.up(writer, socket);
         if self.link.is_muted() {
@@ -171,14 +178,14 @@ impl Ear<'_> {
             let retry = self.link.flush().then(|| monotonic_ns() + RETRY_NS);
             let listener = self.listener.next_deadline().map(|at| self.clock.mono_ns(at));
             let deadline = [retry, listener, Some(keep_open)].into_iter().flatten().min();
-            let mut fds = vec![session.tcp.as_fd(), self.leave.as_fd()];
+            let mut fds = vec![session.stream.as_fd(), self.leave.as_fd()];
             fds.extend(session.media.as_ref().map(|media| media.socket.as_fd()));
             wait_any(&fds, deadline)?;
             if self.is_told_to_leave() {
                 return Ok(Over::Leave(EndReason::Complete));
             }
             self.receive(&session, &mut buffer)?;
-            match session.tcp.read(&mut buffer) {
+            match session.stream.read(&mut buffer) {
                 Ok(0) => return Ok(Over::Lost("the server hung up".to_owned())),
                 Ok(length) => session.splitter.push(&buffer[..length]),
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
@@ -206,8 +213,16 @@ impl Ear<'_> {
                 continue;
             }
             let now = self.clock.now();
+            if let Some(opener) = &media.opener {
+                let mut opener = opener.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                if opener.handle_rtp(now, bytes, &mut self.opened).is_err() {
+                    self.forged += 1;
+                    continue;
+                }
+            }
             self.packets += 1;
-            let Self { listener, output, .. } = self;
+            let Self { listener, output, opened, .. } = self;
+            let bytes = if media.opener.is_some() { &opened[..] } else { bytes };
             listener.handle_packet(now, now.plus(-datagram.age), bytes, &mut |record| write(output, &record))?;
         }
         Ok(())

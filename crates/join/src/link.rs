@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
-use std::net::{TcpStream, UdpSocket};
+use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vox_room::frame_header;
+use vox_srtp::Protector;
+
+use crate::tls::Stream;
 
 /// Bytes that may wait for a slow connection before packets are dropped: voice that late is of no use.
 const MAX_VOICE_WAITING: usize = 32 * 1024;
@@ -17,15 +20,21 @@ const MAX_WAITING: usize = 256 * 1024;
 /// The connection as it is now; none while it is lost.
 #[derive(Default)]
 struct Way {
-    tcp: Option<TcpStream>,
+    stream: Option<Stream>,
     /// None where packets go within the connection.
-    udp: Option<Arc<UdpSocket>>,
+    udp: Option<Datagrams>,
     waiting: Vec<u8>,
     /// The lines that announce the streams that are being sent, told again after a loss.
     announced: BTreeMap<u32, String>,
     packets: u64,
     bytes: u64,
     dropped: u64,
+}
+
+/// Voice by datagrams, sealed where there is a seal.
+pub(crate) struct Datagrams {
+    pub(crate) socket: Arc<UdpSocket>,
+    pub(crate) seal: Option<Arc<Mutex<Protector>>>,
 }
 
 /// A handle on the way to the server.
@@ -56,9 +65,9 @@ impl Link {
     }
 
     /// A connection is there: what is being sent is announced on it.
-    pub(crate) fn up(&self, tcp: TcpStream, udp: Option<Arc<UdpSocket>>) {
+    pub(crate) fn up(&self, stream: Stream, udp: Option<Datagrams>) {
         let mut way = self.way();
-        way.tcp = Some(tcp);
+        way.stream = Some(stream);
         way.udp = udp;
         way.waiting.clear();
         let lines: Vec<String> = way.announced.values().cloned().collect();
@@ -70,7 +79,7 @@ impl Link {
     /// The connection is lost.
     pub(crate) fn down(&self) {
         let mut way = self.way();
-        way.tcp = None;
+        way.stream = None;
         way.udp = None;
         way.waiting.clear();
     }
@@ -166,7 +175,7 @@ impl Link {
 
 impl Way {
     fn line(&mut self, line: &str) {
-        if self.tcp.is_none() || self.waiting.len() > MAX_WAITING {
+        if self.stream.is_none() || self.waiting.len() > MAX_WAITING {
             return;
         }
         self.waiting.extend_from_slice(line.as_bytes());
@@ -175,7 +184,18 @@ impl Way {
     }
 
     fn packet(&mut self, packet: &[u8]) -> bool {
-        if let Some(udp) = &self.udp {
+        if let Some(Datagrams { socket: udp, seal }) = &self.udp {
+            let mut sealed = Vec::new();
+            let packet = match seal {
+                None => packet,
+                Some(seal) => {
+                    let mut seal = seal.lock().unwrap_or_else(PoisonError::into_inner);
+                    if seal.protect_rtp(packet, &mut sealed).is_err() {
+                        return false;
+                    }
+                    &sealed
+                }
+            };
             let refused = |error: &std::io::Error| error.kind() == ErrorKind::ConnectionRefused;
             let outcome = udp.send(packet);
             // The kernel reports that an earlier packet was refused in place of sending this one.
@@ -183,7 +203,7 @@ impl Way {
             return outcome.is_ok();
         }
         let Some(header) = frame_header(packet.len()) else { return false };
-        if self.tcp.is_none() || self.waiting.len() > MAX_VOICE_WAITING {
+        if self.stream.is_none() || self.waiting.len() > MAX_VOICE_WAITING {
             return false;
         }
         self.waiting.extend_from_slice(&header);
@@ -194,16 +214,18 @@ impl Way {
 
     /// Writes what the kernel takes. That a connection is broken is seen by who reads from it.
     fn flush(&mut self) {
-        let Some(tcp) = &mut self.tcp else { return };
+        let Some(stream) = &mut self.stream else { return };
         let mut done = 0;
         while done < self.waiting.len() {
-            match tcp.write(&self.waiting[done..]) {
+            match stream.write(&self.waiting[done..]) {
                 Ok(0) => break,
                 Ok(written) => done += written,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => break,
             }
         }
+        // What TLS keeps for itself goes with it.
+        let _later = stream.flush();
         self.waiting.drain(..done);
     }
 }

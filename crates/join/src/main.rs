@@ -6,6 +6,7 @@ mod ear;
 mod link;
 mod mouth;
 mod session;
+mod tls;
 
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -64,6 +65,8 @@ fn speak_and_hear(
     let mut ear = Ear {
         args,
         secrets,
+        opened: Vec::new(),
+        forged: 0,
         link: link.clone(),
         clock,
         listener: Listener::new(),
@@ -87,7 +90,7 @@ fn speak_and_hear(
                 if outcome.is_err() {
                     ear.link.give_up();
                 }
-                (outcome, ear.packets, ear.reconnects)
+                (outcome, ear.packets, ear.reconnects, ear.forged)
             })
             .map_err(failed)?;
         let spoken = if speaks && is_answered(args, link)? { speak(args, link) } else { Ok(false) };
@@ -100,8 +103,8 @@ fn speak_and_hear(
         if leaves || stop_requested() {
             drop(stay);
         }
-        let (heard, packets, reconnects) =
-            hearing.join().unwrap_or_else(|_| (Err(Failure::failed("the listening thread has failed")), 0, 0));
+        let (heard, packets, reconnects, forged) =
+            hearing.join().unwrap_or_else(|_| (Err(Failure::failed("the listening thread has failed")), 0, 0, 0));
         if let Some(stats) = stats {
             let sent = link.sent();
             stats.line(&json!({
@@ -110,6 +113,7 @@ fn speak_and_hear(
                 "bytesSent": sent.bytes,
                 "packetsDiscardedOnSend": sent.dropped,
                 "packetsReceived": packets,
+                "packetsUnauthentic": forged,
                 "reconnects": reconnects,
             }));
         }

@@ -3,15 +3,17 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use vox_cli::{Exit, Failure, SecretSource, Wake, stop_requested, wait};
-use vox_room::{Message, Notice, Splitter};
+use vox_room::{Message, Notice, Splitter, VoiceKeys};
+use vox_srtp::{Protector, Unprotector};
 use vox_sys::{monotonic_ns, net};
 use zeroize::Zeroizing;
 
 use crate::args::{Args, Carrying};
+use crate::tls::{KnownHosts, Seen, Stream};
 
 /// How long a server may take to answer, in ns.
 const ANSWER_NS: i64 = 5_000_000_000;
@@ -22,12 +24,15 @@ const KNOCK_NS: i64 = 150_000_000;
 /// How long UDP is tried, in ns.
 const UDP_NS: i64 = 1_500_000_000;
 
+/// Streams that are heard at a time under one key; of more, the one that was silent longest is looked for anew.
+const MAX_HEARD: usize = 4096;
+
 /// The most lines that are kept while entering.
 const MAX_EARLY: usize = 4096;
 
 /// A connection in a room.
 pub(crate) struct Session {
-    pub(crate) tcp: TcpStream,
+    pub(crate) stream: Stream,
     pub(crate) splitter: Splitter,
     pub(crate) media: Option<Media>,
     /// What was told while entering.
@@ -41,6 +46,9 @@ pub(crate) struct Media {
     pub(crate) socket: Arc<UdpSocket>,
     /// What binds our address; sent again and again, it keeps a NAT open.
     pub(crate) key: Vec<u8>,
+    /// What seals our packets, and opens those that we hear; none where they travel in plain.
+    pub(crate) seal: Option<Arc<Mutex<Protector>>>,
+    pub(crate) opener: Option<Mutex<Unprotector>>,
 }
 
 /// What opens doors.
@@ -75,12 +83,15 @@ impl From<Failure> for Refusal {
 
 /// Enters the room; `resume` is the token of a session that was lost.
 pub(crate) fn enter(args: &Args, secrets: &Secrets, resume: Option<&str>) -> Result<Session, Refusal> {
-    let tcp = connect(&args.room.server)?;
+    let (stream, seen) = connect(args)?;
     let room = args.room.room.as_str();
     let resume = resume.map_or_else(String::new, |token| format!(" resume={token}"));
     let pass = secrets.nick.as_ref().map_or_else(String::new, |secret| format!(" pass={}", secret.as_str()));
     let real_name: String = args.real_name.chars().filter(|c| !c.is_control() && *c != '"').collect();
-    let mut session = Session { tcp, splitter: Splitter::new(), media: None, early: Vec::new(), token: None };
+    let mut session = Session { stream, splitter: Splitter::new(), media: None, early: Vec::new(), token: None };
+    if let Some(seen) = seen {
+        session.check_identity(args, &seen)?;
+    }
     session.say(&format!("CONNECT: \"{}\" \"{real_name}\" 1.0.0{resume}{pass}", args.name))?;
     session.until(|notice| matches!(notice, Notice::Accepted(_)))?;
     if args.reconnect.is_some() {
@@ -94,19 +105,39 @@ pub(crate) fn enter(args: &Args, secrets: &Secrets, resume: Option<&str>) -> Res
     Ok(session)
 }
 
-fn connect(server: &str) -> Result<TcpStream, Refusal> {
+fn connect(args: &Args) -> Result<(Stream, Option<Arc<Seen>>), Refusal> {
+    let server = &args.room.server;
     let address = net::resolve(server).map_err(|error| Refusal::Lost(format!("cannot resolve {server}: {error}")))?;
     let lost = |error: std::io::Error| Refusal::Lost(format!("cannot reach {server}: {error}"));
     let tcp = TcpStream::connect_timeout(&address, Duration::from_nanos(ANSWER_NS as u64)).map_err(lost)?;
     tcp.set_nodelay(true).map_err(lost)?;
     tcp.set_nonblocking(true).map_err(lost)?;
-    Ok(tcp)
+    // What stays within this host nobody else hears.
+    if args.plain || (!args.tls && address.ip().is_loopback()) {
+        return Ok((Stream::plain(tcp), None));
+    }
+    let (stream, seen) = Stream::encrypted(tcp, server)?;
+    Ok((stream, Some(seen)))
 }
 
 impl Session {
+    /// Waits until the server has shown its key, and whether that is the one that it had before.
+    fn check_identity(&mut self, args: &Args, seen: &Seen) -> Result<(), Refusal> {
+        let known = KnownHosts::at(args.known_hosts.as_deref())?;
+        let deadline = monotonic_ns() + ANSWER_NS;
+        self.stream.flush().map_err(|error| Refusal::Lost(format!("the connection broke: {error}")))?;
+        while self.stream.is_handshaking() {
+            self.fill(deadline)?;
+        }
+        let Some(fingerprint) = seen.fingerprint() else {
+            return Err(Refusal::Lost("the server has shown no key".to_owned()));
+        };
+        Ok(known.check(&args.room.server, &fingerprint)?)
+    }
+
     fn say(&mut self, line: &str) -> Result<(), Refusal> {
         // A fresh connection takes a few lines at once.
-        self.tcp
+        self.stream
             .write_all(format!("{line}\r\n").as_bytes())
             .map_err(|error| Refusal::Lost(format!("the connection broke: {error}")))
     }
@@ -159,21 +190,30 @@ impl Session {
         }
     }
 
+    /// Reads once; also where only the handshake came to its end.
     fn fill(&mut self, deadline: i64) -> Result<(), Refusal> {
+        let was_handshaking = self.stream.is_handshaking();
         loop {
             if stop_requested() {
                 return Err(Refusal::Final(Failure::quiet(Exit::Done)));
             }
-            let mut buffer = [0; 16_384];
-            match self.tcp.read(&mut buffer) {
+            let mut buffer = vec![0; 65_536];
+            match self.stream.read(&mut buffer) {
                 Ok(0) => return Err(Refusal::Lost("the server hung up".to_owned())),
                 Ok(length) => {
                     self.splitter.push(&buffer[..length]);
                     return Ok(());
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // It would try again in vain.
+                Err(error) if error.kind() == ErrorKind::InvalidData => {
+                    return Err(Refusal::Final(Failure::network(error)));
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if wait(Some(self.tcp.as_fd()), Some(deadline))? == Wake::Deadline {
+                    if was_handshaking && !self.stream.is_handshaking() {
+                        return Ok(());
+                    }
+                    if wait(Some(self.stream.as_fd()), Some(deadline))? == Wake::Deadline {
                         return Err(Refusal::Lost("the server does not answer".to_owned()));
                     }
                 }
@@ -185,12 +225,19 @@ impl Session {
     fn begin_voice(&mut self, args: &Args) -> Result<(), Refusal> {
         // Who calls is heard in the call and nowhere else.
         let about = if args.call.is_some() { String::new() } else { format!(" {}", args.room.room) };
-        let is_voice = |notice: &Notice| matches!(notice, Notice::VoiceUdp(..) | Notice::VoiceTcp);
+        let is_voice =
+            |notice: &Notice| matches!(notice, Notice::VoiceUdp(..) | Notice::VoiceSrtp(..) | Notice::VoiceTcp);
         if args.carrier != Carrying::Tcp {
-            self.say(&format!("VOICE{about}: udp"))?;
-            match self.until(is_voice) {
-                Ok(Notice::VoiceUdp(address, token)) => {
-                    if let Some(media) = bind(address, &token)? {
+            // Keys are told where nobody in between reads them.
+            self.say(&format!("VOICE{about}: {}", if self.stream.is_encrypted() { "srtp" } else { "udp" }))?;
+            let answer = self.until(is_voice).map(|notice| match notice {
+                Notice::VoiceUdp(address, token) => Some((address, token, None)),
+                Notice::VoiceSrtp(address, token, keys) => Some((address, token, Some(keys))),
+                _ => None,
+            });
+            match answer {
+                Ok(Some((address, token, keys))) => {
+                    if let Some(media) = bind(address, &token, keys.as_ref())? {
                         self.media = Some(media);
                         return Ok(());
                     }
@@ -198,7 +245,7 @@ impl Session {
                         return Err(Refusal::Lost(format!("no datagrams get to {address} and back")));
                     }
                 }
-                Ok(_) => {}
+                Ok(None) => {}
                 // The server has no UDP.
                 Err(Refusal::Final(failure)) if failure.exit == Exit::Denied && args.carrier == Carrying::Auto => {}
                 Err(refusal) => return Err(refusal),
@@ -210,7 +257,7 @@ impl Session {
 }
 
 /// Binds an address of ours to the key; none where nothing comes back.
-fn bind(to: SocketAddr, token: &str) -> Result<Option<Media>, Refusal> {
+fn bind(to: SocketAddr, token: &str, keys: Option<&VoiceKeys>) -> Result<Option<Media>, Refusal> {
     let lost = |error: std::io::Error| Refusal::Lost(format!("cannot send to {to}: {error}"));
     let any = if to.is_ipv4() { SocketAddr::from(([0, 0, 0, 0], 0)) } else { SocketAddr::from(([0u16; 8], 0)) };
     let socket = net::receiver(any, None, None).map_err(lost)?;
@@ -224,7 +271,12 @@ fn bind(to: SocketAddr, token: &str) -> Result<Option<Media>, Refusal> {
         wait(Some(socket.as_fd()), Some(monotonic_ns() + KNOCK_NS))?;
         while let Some(datagram) = net::receive(&socket, &mut buffer).map_err(lost)? {
             if buffer[..datagram.length].starts_with(b"TALKSESSION: ok") {
-                return Ok(Some(Media { socket: Arc::new(socket), key }));
+                return Ok(Some(Media {
+                    socket: Arc::new(socket),
+                    key,
+                    seal: keys.map(|keys| Arc::new(Mutex::new(Protector::new(&keys.own)))),
+                    opener: keys.map(|keys| Mutex::new(Unprotector::new(keys.heard.clone(), MAX_HEARD))),
+                }));
             }
         }
     }

@@ -145,6 +145,8 @@ pub enum Carrier {
     /// As datagrams.
     #[default]
     Udp,
+    /// As datagrams that only the two ends can read (SRTP).
+    Srtp,
     /// Within the connection of the signalling.
     Tcp,
 }
@@ -224,7 +226,7 @@ pub const GRAMMAR: &[(&str, &str, &str)] = &[
     ("KEEP", "KEEP #room: on|off", "a room of yours stays when everybody has left"),
     (
         "VOICE",
-        "VOICE #room[: udp|tcp], VOICE: udp|tcp, VOICE: off",
+        "VOICE #room[: udp|srtp|tcp], VOICE: udp|srtp|tcp, VOICE: off",
         "talk and listen in a room you have joined, or in calls only",
     ),
     ("STREAM", "STREAM ssrc: pt=96 format=opus/48000/2 [channels=N frame=N preskip=N label=TEXT]", "announce packets"),
@@ -411,6 +413,7 @@ fn voice(about: &str, what: &str) -> Option<Option<(Option<RoomName>, Carrier)>>
     let carrier = match what.to_ascii_lowercase().as_str() {
         "" if !about.is_empty() => Carrier::Udp,
         "udp" => Carrier::Udp,
+        "srtp" => Carrier::Srtp,
         "tcp" => Carrier::Tcp,
         _ => return None,
     };

@@ -112,6 +112,8 @@ pub struct HallStats {
     pub packets_foreign: u64,
     /// Packets that are no RTP or of no stream that was announced.
     pub packets_malformed: u64,
+    /// Packets that were forged, or seen before (SRTP).
+    pub packets_unauthentic: u64,
     /// Packets beyond the rate.
     pub packets_refused: u64,
     /// Packets of members who were not to be heard by anybody.
@@ -140,6 +142,8 @@ pub struct Hall {
     raw: BTreeMap<SocketAddr, u64>,
     /// SSRCs in use on the way out.
     ssrcs: BTreeSet<u32>,
+    /// Those of streams that have ended.
+    retired: BTreeSet<u32>,
     timers: BTreeSet<(i64, Timer)>,
     tickets: BTreeMap<u64, Ticket>,
     next_ticket: u64,
@@ -183,6 +187,7 @@ impl Hall {
             addresses: BTreeMap::new(),
             raw: BTreeMap::new(),
             ssrcs: BTreeSet::new(),
+            retired: BTreeSet::new(),
             timers: BTreeSet::new(),
             tickets: BTreeMap::new(),
             next_ticket: 0,

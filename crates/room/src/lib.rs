@@ -15,6 +15,7 @@ mod listener;
 mod munge;
 mod name;
 mod notice;
+mod seal;
 mod wire;
 
 pub use command::{
@@ -25,5 +26,6 @@ pub use hall::{Admin, Ban, Change, Config, ConnId, Hall, HallStats, KeptRoom, Me
 pub use limits::Limits;
 pub use listener::{LEVEL_EXTENSION, Listener};
 pub use name::{MAX_NICK, MAX_ROOM, Nick, RoomName};
-pub use notice::Notice;
+pub use notice::{Notice, VoiceKeys};
+pub use seal::{KEY_BYTES, SUITE};
 pub use wire::{FRAME_MARK, Message, Splitter, Unreadable, frame_header};

@@ -65,6 +65,13 @@ impl Munger {
                 Place::Ahead(_) | Place::Behind => {}
             }
         }
+        if let Place::Ahead(step) = place
+            && step >= 0x8000
+        {
+            // Numbers that went back: the sender has begun anew. Numbers of a listener never do.
+            self.offset = self.offset.wrapping_add(step - 1);
+            self.marker = true;
+        }
         let marker = std::mem::take(&mut self.marker);
         Some((sequence.wrapping_sub(self.offset), marker))
     }
@@ -118,8 +125,13 @@ mod tests {
     #[test]
     fn a_jump_is_passed_on() {
         assert_eq!(
-            heard(&[(10, true), (40_000, true), (40_001, true)]),
-            [(10, false), (40_000, false), (40_001, false)]
+            heard(&[(10, true), (30_000, true), (30_001, true)]),
+            [(10, false), (30_000, false), (30_001, false)]
         );
+    }
+
+    #[test]
+    fn a_sender_that_begins_anew_goes_on_where_it_was() {
+        assert_eq!(heard(&[(1_000, true), (10, true), (11, true)]), [(1_000, false), (1_001, true), (1_002, false)]);
     }
 }

@@ -2,7 +2,18 @@
 
 use core::net::SocketAddr;
 
+use vox_srtp::MasterKey;
+
 use crate::StreamFacts;
+
+/// Keys of one participant's voice (SRTP).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VoiceKeys {
+    /// Of what it says.
+    pub own: MasterKey,
+    /// Of what it hears.
+    pub heard: MasterKey,
+}
 
 /// A line of the server, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +59,8 @@ pub enum Notice {
     },
     /// Voice goes by datagrams to there, with that key.
     VoiceUdp(SocketAddr, String),
+    /// Voice goes by datagrams to there, with that key, sealed by these: our own first, then that of what is heard.
+    VoiceSrtp(SocketAddr, String, VoiceKeys),
     /// Voice goes within this connection.
     VoiceTcp,
     /// A stream that is heard from now on.
@@ -161,6 +174,11 @@ fn voice(what: &str) -> Option<Notice> {
     let mut words = what.split_whitespace();
     match words.next()? {
         "tcp" => Some(Notice::VoiceTcp),
+        "srtp" => {
+            let (address, token, suite) = (words.next()?.parse().ok()?, words.next()?.to_owned(), words.next()?);
+            let mut key = || MasterKey::parse(suite.parse().ok()?, words.next()?).ok();
+            Some(Notice::VoiceSrtp(address, token, VoiceKeys { own: key()?, heard: key()? }))
+        }
         "udp" => Some(Notice::VoiceUdp(words.next()?.parse().ok()?, words.next()?.to_owned())),
         _ => None,
     }

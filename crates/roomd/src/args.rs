@@ -87,6 +87,23 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) http: Option<SocketAddr>,
 
+    /// The server's certificate (PEM), for TLS.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(crate) certificate: Option<PathBuf>,
+
+    /// The key of the certificate (PEM).
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    pub(crate) key: Option<PathBuf>,
+
+    /// Where the certificate is kept that is made where none is given [default: beside --state, or
+    /// $XDG_STATE_HOME/vox-roomd].
+    #[arg(long, value_name = "FOLDER", conflicts_with = "certificate")]
+    pub(crate) tls_folder: Option<PathBuf>,
+
+    /// Also take clients from elsewhere that encrypt nothing.
+    #[arg(long)]
+    pub(crate) allow_plain: bool,
+
     /// Voice within the TCP connection only.
     #[arg(long)]
     pub(crate) no_udp: bool,
@@ -107,6 +124,11 @@ pub(crate) enum Command {
 }
 
 impl Args {
+    /// What the server calls itself.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
     pub(crate) fn config(&self) -> Config {
         let ping_ns = self.ping.ns();
         let limits = Limits {

@@ -3,7 +3,10 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
+use rustls::ServerConnection;
 use vox_room::{Splitter, frame_header};
+
+use crate::tls::{self, HANDSHAKE, Identity};
 
 /// Bytes of lines that wait for a slow reader; one that is slower is dropped.
 const MAX_WAITING: usize = 512 * 1024;
@@ -14,8 +17,16 @@ const MAX_VOICE_WAITING: usize = 32 * 1024;
 /// Bytes that are read in one turn, so that nobody keeps the others waiting.
 const TURN: usize = 64 * 1024;
 
+/// What a connection speaks, which its first byte tells.
+enum Speech {
+    Unknown,
+    Plain,
+    Tls(Box<ServerConnection>),
+}
+
 pub(crate) struct Client {
     stream: TcpStream,
+    speech: Speech,
     pub(crate) peer: SocketAddr,
     pub(crate) splitter: Splitter,
     waiting: Vec<u8>,
@@ -43,6 +54,7 @@ impl Client {
         stream.set_nodelay(true)?;
         Ok(Self {
             stream,
+            speech: Speech::Unknown,
             peer,
             splitter: Splitter::new(),
             waiting: Vec::new(),
@@ -56,10 +68,46 @@ impl Client {
         &self.stream
     }
 
-    /// Reads a piece into the splitter.
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Turn {
+    /// Listens to the first byte: TLS begins with one that no line begins with. False where it has not come yet.
+    fn understands(&mut self, identity: Option<&Identity>, plain: bool) -> io::Result<bool> {
+        let mut first = [0];
+        match self.stream.peek(&mut first) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        self.speech = match identity.and_then(Identity::connection) {
+            Some(tls) if first[0] == HANDSHAKE => Speech::Tls(tls),
+            _ if plain => Speech::Plain,
+            _ => {
+                self.speech = Speech::Plain;
+                self.line("NOTACCEPTED: this server is spoken to by TLS (openssl s_client -quiet -connect HOST:PORT)");
+                self.closing = true;
+                return Ok(false);
+            }
+        };
+        Ok(true)
+    }
+
+    /// Reads a piece into the splitter. Plain speech is understood where `plain` says so.
+    pub(crate) fn read(&mut self, buffer: &mut [u8], identity: Option<&Identity>, plain: bool) -> Turn {
+        if self.closing {
+            return Turn::Nothing;
+        }
+        if matches!(self.speech, Speech::Unknown) {
+            match self.understands(identity, plain) {
+                Ok(true) => {}
+                Ok(false) => return Turn::Nothing,
+                Err(_) => return Turn::Ended,
+            }
+        }
         let most = buffer.len().min(TURN);
-        match self.stream.read(&mut buffer[..most]) {
+        let read = match &mut self.speech {
+            Speech::Tls(tls) => tls::read(tls, &self.stream, &mut buffer[..most]),
+            _ => self.stream.read(&mut buffer[..most]),
+        };
+        match read {
             Ok(0) => Turn::Ended,
             Ok(length) => {
                 self.splitter.push(&buffer[..length]);
@@ -95,7 +143,13 @@ impl Client {
             if done == self.waiting.len() {
                 break true;
             }
-            match self.stream.write(&self.waiting[done..]) {
+            let written = match &mut self.speech {
+                // Nothing is said before it is known how: a line in plain would end a handshake.
+                Speech::Unknown if !self.closing => break true,
+                Speech::Tls(tls) => tls::write(tls, &self.stream, &self.waiting[done..]),
+                _ => self.stream.write(&self.waiting[done..]),
+            };
+            match written {
                 Ok(0) => break false,
                 Ok(written) => done += written,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -103,6 +157,10 @@ impl Client {
             }
         };
         self.waiting.drain(..done);
+        let alive = match &mut self.speech {
+            Speech::Tls(tls) => alive && tls::send(tls, &self.stream).is_ok(),
+            _ => alive,
+        };
         if self.waiting.is_empty() && self.waiting.capacity() > 4096 {
             // Who has caught up holds no memory for it any more.
             self.waiting = Vec::new();
@@ -110,7 +168,17 @@ impl Client {
         alive
     }
 
-    pub(crate) const fn is_pending(&self) -> bool {
-        !self.waiting.is_empty()
+    /// Whether something waits for the connection to take it.
+    pub(crate) fn is_pending(&self) -> bool {
+        match &self.speech {
+            Speech::Unknown => false,
+            Speech::Plain => !self.waiting.is_empty(),
+            Speech::Tls(tls) => tls.wants_write() || (!tls.is_handshaking() && !self.waiting.is_empty()),
+        }
+    }
+
+    /// Whether nobody in between can read what is said.
+    pub(crate) const fn is_encrypted(&self) -> bool {
+        matches!(self.speech, Speech::Tls(_))
     }
 }

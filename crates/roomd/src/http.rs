@@ -36,6 +36,7 @@ const METRICS: &[(&str, &str, &str, MetricType)] = &[
     ("bytesSent", "voxpipe_sent_bytes", "Bytes of these packets", MetricType::Counter),
     ("packetsForeign", "voxpipe_packets_foreign", "Datagrams of nobody who is known here", MetricType::Counter),
     ("packetsMalformed", "voxpipe_packets_malformed", "Packets that are no RTP", MetricType::Counter),
+    ("packetsUnauthentic", "voxpipe_packets_unauthentic", "Packets forged or seen before", MetricType::Counter),
     ("packetsRefused", "voxpipe_packets_refused", "Packets beyond the rate", MetricType::Counter),
     ("packetsUnheard", "voxpipe_packets_unheard", "Packets that nobody was to hear", MetricType::Counter),
     ("sendErrors", "voxpipe_send_errors", "Datagrams that the system did not take", MetricType::Counter),

@@ -10,6 +10,7 @@ mod http;
 mod passwords;
 mod server;
 mod store;
+mod tls;
 mod top;
 
 use std::process::ExitCode;

@@ -22,6 +22,7 @@ use crate::doors::{listen, log, raise_descriptors, refuse, voice_of};
 use crate::http;
 use crate::passwords::{Answer, Passwords, Question};
 use crate::store::Store;
+use crate::tls::{self, Identity};
 
 const ACCEPT: u64 = 0;
 const MEDIA: u64 = 1;
@@ -52,6 +53,8 @@ pub(crate) struct Server {
     udp: Option<UdpSocket>,
     clients: Clients,
     passwords: Passwords,
+    identity: Option<Identity>,
+    allow_plain: bool,
     control: Control,
     store: Option<Store>,
     /// Who gave wrong passwords: how many, and since when.
@@ -110,6 +113,8 @@ impl Server {
             udp,
             clients: Clients::new(args.max_per_address),
             passwords,
+            identity: identity(args)?,
+            allow_plain: args.allow_plain,
             control,
             store,
             guessers: BTreeMap::new(),
@@ -216,19 +221,23 @@ impl Server {
 
     fn read(&mut self, now: Stamp, conn: ConnId) {
         let Some(client) = self.clients.get(conn) else { return };
-        match client.read(&mut self.buffer) {
+        let plain = self.allow_plain || client.peer.ip().to_canonical().is_loopback();
+        match client.read(&mut self.buffer, self.identity.as_ref(), plain) {
             Turn::Ended => {
                 self.hall.handle_closed(now, conn);
                 self.clients.remove(conn);
             }
             // The poller tells of the rest: the others have their turn first.
             Turn::Read => self.messages(now, conn),
-            Turn::Nothing => {}
+            // There may be a handshake, or a refusal, to send.
+            Turn::Nothing => drop(self.clients.touch(conn)),
         }
     }
 
     fn messages(&mut self, now: Stamp, conn: ConnId) {
         let Some(client) = self.clients.get(conn) else { return };
+        let plain_voice = self.allow_plain || client.peer.ip().to_canonical().is_loopback();
+        self.hall.handle_privacy(conn, client.is_encrypted(), plain_voice);
         let peer = client.peer;
         let mut splitter = std::mem::take(&mut client.splitter);
         loop {
@@ -421,11 +430,26 @@ impl Server {
             "bytesSent": stats.bytes_sent,
             "packetsForeign": stats.packets_foreign,
             "packetsMalformed": stats.packets_malformed,
+            "packetsUnauthentic": stats.packets_unauthentic,
             "packetsRefused": stats.packets_refused,
             "packetsUnheard": stats.packets_unheard,
             "sendErrors": self.send_errors,
         })
     }
+}
+
+/// Who the server is by TLS. On loopback alone nobody listens in, and it is nobody unless asked to be.
+fn identity(args: &Args) -> Result<Option<Identity>, Failure> {
+    if let (Some(certificate), Some(key)) = (&args.certificate, &args.key) {
+        return Identity::given(certificate, key).map(Some);
+    }
+    let asked = args.tls_folder.clone();
+    if asked.is_none() && args.listen.ip().is_loopback() {
+        return Ok(None);
+    }
+    let folder = asked.or_else(|| tls::default_folder(args.state.as_deref()));
+    let folder = folder.ok_or_else(|| Failure::usage("there is no $HOME to keep a certificate in: --tls-folder"))?;
+    Identity::own(&folder, args.host()).map(Some)
 }
 
 /// Sends a packet its way. One that cannot be sent is lost, as packets are.

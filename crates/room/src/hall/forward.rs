@@ -10,6 +10,7 @@ use super::{ConnId, Hall, Output, Path, Timer};
 use crate::LEVEL_EXTENSION;
 use crate::command::{StreamFacts, Telling};
 use crate::munge::Place as Position;
+use crate::seal::NotSealed;
 
 /// Packets that are kept for a stream whose announcement comes by another way and may be slower.
 const MAX_PENDING: usize = 16;
@@ -36,7 +37,7 @@ impl Hall {
             return;
         }
         if let Some(&id) = self.addresses.get(&from) {
-            self.forward(now, id, datagram, out);
+            self.forward_datagram(now, id, datagram, out);
         } else if !self.forward_raw(from, datagram, out) {
             self.stats.packets_foreign += 1;
         }
@@ -51,6 +52,23 @@ impl Hall {
                 self.forward(now, id, packet, out);
             }
             _ => self.stats.packets_foreign += 1,
+        }
+    }
+
+    /// A datagram of a member's address, which has to be the member's own where its voice is sealed.
+    fn forward_datagram(&mut self, now: Stamp, id: MemberId, bytes: &mut [u8], out: &mut impl FnMut(Path, &[u8])) {
+        let Some(member) = self.people.get_mut(id) else { return };
+        let Some(seal) = &mut member.seal else { return self.forward(now, id, bytes, out) };
+        if Protocol::of(bytes) == Protocol::Rtcp {
+            return;
+        }
+        let Some(mut opened) = seal.open(now, bytes) else {
+            self.stats.packets_unauthentic += 1;
+            return;
+        };
+        self.forward(now, id, &mut opened, out);
+        if let Some(seal) = self.people.get_mut(id).and_then(|member| member.seal.as_mut()) {
+            seal.give_back(opened);
         }
     }
 
@@ -96,23 +114,39 @@ impl Hall {
         let position = stream.order.handle(header.sequence);
         let began = stream.learn(now, &packet, position);
         let mut legs = std::mem::take(&mut stream.legs);
-        let out_ssrc = stream.out_ssrc.to_be_bytes();
+        let stream_ssrc = stream.out_ssrc;
+        let out_ssrc = stream_ssrc.to_be_bytes();
+        let mut exhausted = Vec::new();
         let marked = bytes[1];
         bytes[8..12].copy_from_slice(&out_ssrc);
         let mut heard = false;
         for leg in &mut legs {
-            let path = if leg.open { self.people.get(leg.to).and_then(|member| member.path) } else { None };
-            let Some(path) = path else {
+            let listener = if leg.open { self.people.get_mut(leg.to) } else { None };
+            let Some((path, listener)) = listener.and_then(|listener| Some((listener.path?, listener))) else {
                 leg.munger.swallow(header.sequence, position);
                 continue;
             };
             let Some((sequence, marker)) = leg.munger.forward(header.sequence, position) else { continue };
             bytes[1] = if marker { marked | 0x80 } else { marked };
             bytes[2..4].copy_from_slice(&sequence.to_be_bytes());
+            let bytes = match (&path, &mut listener.seal) {
+                (Path::Udp(_), Some(seal)) => match seal.close(stream_ssrc, sequence, bytes) {
+                    Ok(sealed) => sealed,
+                    Err(NotSealed::Used) => continue,
+                    Err(NotSealed::Exhausted) => {
+                        exhausted.push(leg.to);
+                        continue;
+                    }
+                },
+                _ => &*bytes,
+            };
             self.stats.packets_sent += 1;
             self.stats.bytes_sent += bytes.len() as u64;
             heard = true;
             out(path, bytes);
+        }
+        for listener in exhausted {
+            self.end_seal(listener);
         }
         if !heard {
             self.stats.packets_unheard += 1;
@@ -124,6 +158,12 @@ impl Hall {
             self.set_timer(now.ns().saturating_add(limits.talk_ns), Timer::Talk(id, header.ssrc));
             self.event_of(id, "talk-start", "");
         }
+    }
+
+    /// The keys of a member have done what keys may: it has to ask for new ones.
+    fn end_seal(&mut self, id: MemberId) {
+        self.unbind(id);
+        self.tell(id, "ERROR VOICE: too-many streams were heard by these keys; say VOICE again");
     }
 
     /// Keeps a packet of a stream that was not announced. Gives what was kept where the payload type tells what it is

@@ -6,6 +6,7 @@ use super::{ConnId, Path};
 use crate::command::{Carrier, Dialect, StreamFacts, Telling};
 use crate::limits::Bucket;
 use crate::munge::{Munger, Order};
+use crate::seal::Seal;
 use crate::{Nick, RoomName};
 
 /// A member: numbers of those who have left are not used again.
@@ -20,6 +21,10 @@ pub(super) struct MemberId {
 pub(super) struct Connection {
     /// What the client reached the server by, with the port of media; none where there is no UDP.
     pub(super) media: Option<core::net::SocketAddr>,
+    /// Nobody between the client and the server can read it.
+    pub(super) is_private: bool,
+    /// Voice may travel unencrypted.
+    pub(super) may_be_plain: bool,
     pub(super) member: Option<MemberId>,
     pub(super) lines: Bucket,
     pub(super) excess: u32,
@@ -32,7 +37,6 @@ pub(super) struct Connection {
     pub(super) waits: bool,
 }
 
-#[derive(Debug)]
 pub(super) struct Member {
     pub(super) nick: Nick,
     pub(super) real_name: String,
@@ -45,6 +49,7 @@ pub(super) struct Member {
     pub(super) carrier: Carrier,
     pub(super) token: Option<u128>,
     pub(super) session: Option<u128>,
+    pub(super) seal: Option<Box<Seal>>,
     pub(super) path: Option<Path>,
     pub(super) call: Option<u64>,
     pub(super) streams: Vec<Stream>,
@@ -92,7 +97,7 @@ pub(super) struct Leg {
 }
 
 /// The members, found at once by number and by name.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct People {
     slots: Vec<(u32, Option<Box<Member>>)>,
     free: Vec<u32>,

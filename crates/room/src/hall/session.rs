@@ -24,6 +24,8 @@ impl Hall {
         }
         let connection = Connection {
             media,
+            is_private: false,
+            may_be_plain: true,
             member: None,
             lines: Bucket::full(limits.lines_burst, now.ns()),
             excess: 0,
@@ -36,6 +38,15 @@ impl Hall {
         self.connections.insert(conn, connection);
         self.set_timer(now.ns().saturating_add(limits.handshake_ns), Timer::Handshake(conn));
         true
+    }
+
+    /// What becomes known of a connection: whether nobody in between can read it, and whether voice may travel
+    /// unencrypted beside it.
+    pub fn handle_privacy(&mut self, conn: ConnId, is_private: bool, may_be_plain: bool) {
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.is_private = is_private;
+            connection.may_be_plain = may_be_plain;
+        }
     }
 
     /// A connection is gone, however that came about. Whoever asked for it keeps its seat for a while.
@@ -164,6 +175,7 @@ impl Hall {
             carrier: Carrier::Udp,
             token: None,
             session: None,
+            seal: None,
             path: None,
             call: None,
             streams: Vec::new(),
@@ -255,7 +267,7 @@ impl Hall {
             self.tokens.remove(&token);
         }
         for stream in &member.streams {
-            self.ssrcs.remove(&stream.out_ssrc);
+            self.retire(stream.out_ssrc);
         }
         if let Some(connection) = member.conn.and_then(|conn| self.connections.get_mut(&conn)) {
             connection.member = None;

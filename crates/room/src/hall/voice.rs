@@ -4,6 +4,7 @@ use core::fmt;
 use core::net::SocketAddr;
 
 use vox_frame::Stamp;
+use zeroize::Zeroizing;
 
 use super::answer::{Done, refuse};
 use super::people::{Leg, MemberId, Stream};
@@ -11,6 +12,8 @@ use super::{ConnId, Hall, Path};
 use crate::RoomName;
 use crate::command::{Carrier, StreamFacts, Telling};
 use crate::munge::{Munger, Order};
+use crate::seal::Seal;
+use crate::{KEY_BYTES, SUITE};
 
 /// Bytes that a datagram begins with which binds an address to a key.
 const SESSION: &[u8] = b"TALKSESSION:";
@@ -20,6 +23,9 @@ const BOUND: &[u8] = b"TALKSESSION: ok";
 
 /// The answer to a key that is not.
 const UNKNOWN: &[u8] = b"SESSIONERROR: key";
+
+/// Numbers of streams that have ended which are remembered; from then on new ones are drawn.
+const MAX_RETIRED: usize = 65_536;
 
 /// Where somebody talks and listens: in one place at a time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,14 +57,28 @@ impl Hall {
             self.check_member(id, room)?;
         }
         let about = room.as_ref().map_or_else(String::new, |room| format!(" {room}"));
-        let media = self.connections.get(&conn).and_then(|connection| connection.media);
+        let Some(connection) = self.connections.get(&conn) else { return Ok(()) };
+        let (media, is_private, may_be_plain) = (connection.media, connection.is_private, connection.may_be_plain);
+        let mut seal = None;
         let answer = match (carrier, media) {
-            (Carrier::Udp, None) => {
+            (Carrier::Udp | Carrier::Srtp, None) => {
                 return refuse("unavailable", format!("there is no UDP here: VOICE{about}: tcp"));
+            }
+            (Carrier::Udp, Some(_)) if !may_be_plain => {
+                return refuse("forbidden", format!("voice is encrypted here: VOICE{about}: srtp"));
+            }
+            (Carrier::Srtp, Some(_)) if !is_private => {
+                return refuse("forbidden", "keys are told to who has connected by TLS only");
             }
             (Carrier::Udp, Some(media)) => {
                 let token = self.media_token(id);
                 format!("VOICE{about}: udp {media} {token:032x}")
+            }
+            (Carrier::Srtp, Some(media)) => {
+                let token = self.media_token(id);
+                let (made, keys) = self.make_seal();
+                seal = made;
+                format!("VOICE{about}: srtp {media} {token:032x} {keys}")
             }
             (Carrier::Tcp, _) => format!("VOICE{about}: tcp"),
         };
@@ -69,6 +89,7 @@ impl Hall {
         let Some(member) = self.people.get_mut(id) else { return Ok(()) };
         member.voice_room = room;
         member.carrier = carrier;
+        member.seal = seal;
         member.telling = member.telling.max(Telling::On);
         if carrier == Carrier::Tcp {
             member.path = Some(Path::Conn(conn));
@@ -76,6 +97,21 @@ impl Hall {
         self.tell(id, answer);
         self.sit_down(id);
         Ok(())
+    }
+
+    /// Keys for the two directions, and how they are told: that of the client's own packets first.
+    fn make_seal(&mut self) -> (Option<Box<Seal>>, String) {
+        let mut draw = || {
+            let mut key = Zeroizing::new([0; KEY_BYTES]);
+            for piece in key.chunks_mut(8) {
+                piece.copy_from_slice(&(self.draw)().to_ne_bytes()[..piece.len()]);
+            }
+            key
+        };
+        let (incoming, outgoing) = (draw(), draw());
+        let text = |key: &[u8]| key.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let keys = format!("{} {} {}", SUITE.name(), text(&*incoming), text(&*outgoing));
+        (Seal::new(&*incoming, &*outgoing).ok().map(Box::new), keys)
     }
 
     fn media_token(&mut self, id: MemberId) -> u128 {
@@ -183,7 +219,11 @@ impl Hall {
     /// A new stream; its number on the way out is its own unless somebody has that already.
     pub(super) fn add_stream(&mut self, id: MemberId, ssrc: u32, facts: StreamFacts, announced: bool) -> u32 {
         let mut out_ssrc = ssrc;
-        while !self.ssrcs.insert(out_ssrc) {
+        // A number that listeners' keys have protected before is not begun again.
+        if self.retired.len() >= MAX_RETIRED {
+            out_ssrc = (self.draw)() as u32;
+        }
+        while self.retired.contains(&out_ssrc) || !self.ssrcs.insert(out_ssrc) {
             out_ssrc = (self.draw)() as u32;
         }
         let stream = Stream {
@@ -207,6 +247,14 @@ impl Hall {
             self.refresh(&place);
         }
         out_ssrc
+    }
+
+    /// A number on the way out is used no longer.
+    pub(super) fn retire(&mut self, out_ssrc: u32) {
+        self.ssrcs.remove(&out_ssrc);
+        if self.retired.len() < MAX_RETIRED {
+            self.retired.insert(out_ssrc);
+        }
     }
 
     fn announce_to_all(&mut self, id: MemberId) {
@@ -236,7 +284,7 @@ impl Hall {
         stream.end = rtp.or(stream.end);
         let line = stream.farewell(member.nick.as_str(), reason);
         let place = member.place();
-        self.ssrcs.remove(&stream.out_ssrc);
+        self.retire(stream.out_ssrc);
         if let Some(place) = place {
             self.tell_place(&place, id, &line);
         }
@@ -302,7 +350,7 @@ impl Hall {
             .flatten()
             .and_then(|token| self.tokens.get(&token).copied())
             .filter(|id| {
-                self.people.get(*id).is_some_and(|member| member.conn.is_some() && member.carrier == Carrier::Udp)
+                self.people.get(*id).is_some_and(|member| member.conn.is_some() && member.carrier != Carrier::Tcp)
             });
         let answer = match member {
             Some(id) => {
