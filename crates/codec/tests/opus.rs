@@ -5,6 +5,7 @@ use vox_frame::{
     Audio, Channels, Codec, End, EndReason, Format, Gap, GapReason, LaterPacket, MediaTime, Rate, SequenceNumber,
     StreamId, Times,
 };
+use vox_testkit::SpeechLike;
 
 const ID: StreamId = StreamId(1);
 
@@ -14,20 +15,10 @@ struct Coding {
     end: MediaTime,
 }
 
-/// Something like speech: a buzz whose pitch and level wander, with pauses.
+/// Something like speech, the other channels at half the level.
 fn speech(frames: usize, rate: u32, channels: usize) -> Vec<f32> {
-    let mut phase = 0.0f32;
-    let mut out = Vec::with_capacity(frames * channels);
-    for n in 0..frames {
-        let t = n as f32 / rate as f32;
-        let pitch = 120.0 + 30.0 * (t * 2.1).sin();
-        phase = (phase + pitch / rate as f32).fract();
-        let level = (t * 3.0).sin().max(0.0);
-        let sample: f32 =
-            (1..12).map(|h| (phase * core::f32::consts::TAU * h as f32).sin() / h as f32).sum::<f32>() * 0.2 * level;
-        out.extend((0..channels).map(|channel| if channel == 0 { sample } else { sample * 0.5 }));
-    }
-    out
+    let voice = SpeechLike::new(1, rate).take(frames);
+    voice.flat_map(|sample| (0..channels).map(move |n| if n == 0 { sample } else { sample * 0.5 })).collect()
 }
 
 fn encode(pcm: &[f32], rate: u32, channels: Channels, settings: &OpusSettings, frame_ns: i64) -> Coding {

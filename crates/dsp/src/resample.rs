@@ -167,7 +167,7 @@ mod tests {
     }
 
     fn sine(hz: f64, rate: u32, frames: usize) -> Vec<f32> {
-        (0..frames).map(|n| (std::f64::consts::TAU * hz * n as f64 / f64::from(rate)).sin() as f32 * 0.5).collect()
+        vox_testkit::Tone::new(hz, 0.5, rate).take(frames).collect()
     }
 
     fn convert(from: u32, to: u32, channels: u8, input: &[f32], piece: usize) -> Vec<f32> {

@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     fn tone(hz: f32, rate: f32, frames: usize) -> Vec<f32> {
-        (0..frames).map(|n| (core::f32::consts::TAU * hz * n as f32 / rate).sin()).collect()
+        vox_testkit::Tone::new(hz.into(), 1.0, rate as u32).take(frames).collect()
     }
 
     #[test]

@@ -89,7 +89,7 @@ mod tests {
     const RATE: f64 = 48_000.0;
 
     fn sine(hz: f64, frames: usize) -> Vec<f32> {
-        (0..frames).map(|n| (std::f64::consts::TAU * hz * n as f64 / RATE).sin() as f32 * 0.5).collect()
+        vox_testkit::Tone::new(hz, 0.5, RATE as u32).take(frames).collect()
     }
 
     #[test]

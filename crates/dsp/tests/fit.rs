@@ -4,6 +4,7 @@ use core::f64::consts::TAU;
 
 use vox_dsp::Fit;
 use vox_frame::{Channels, Rate};
+use vox_testkit::Tone;
 
 /// How much longer than its frame each slot is, in frames.
 type Slots = fn(usize) -> i64;
@@ -27,9 +28,7 @@ fn fit(hz: u32, channels: Channels, input: &[f32], slots: Slots) -> (Vec<f32>, F
 }
 
 fn tone(hz: f64, rate: u32, seconds: f64) -> Vec<f32> {
-    (0..(f64::from(rate) * seconds) as usize)
-        .map(|n| ((TAU * hz * n as f64 / f64::from(rate)).sin() * 0.5) as f32)
-        .collect()
+    Tone::new(hz, 0.5, rate).take((f64::from(rate) * seconds) as usize).collect()
 }
 
 /// A voice: pulses of a pitch that glides, through a few formants.
