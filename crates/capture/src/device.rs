@@ -3,7 +3,7 @@
 use vox_cli::{Failure, Output, Wake, wait, warn};
 use vox_device::{Block, Direction, Input, Wanted};
 use vox_frame::{Channels, Codec, EndReason, Format, Rate};
-use vox_sys::{Clock, go_before_others, go_realtime, monotonic_ns};
+use vox_sys::{Clock, go_before_others, monotonic_ns};
 
 use crate::args::{Args, Pcm, Source};
 use crate::encoding::quantise;
@@ -25,14 +25,14 @@ pub(crate) fn capture(args: &Args) -> Result<(), Failure> {
     format.label.clone_from(&args.name);
     let clock = Clock::own();
     let mut output = Output::stdout(clock.opening(), args.batch)?;
+    if args.no_realtime {
+        output.stay_ordinary();
+    }
     if !args.no_realtime {
         // The device's threads inherit this. Best effort: without it they are only later now and then.
         let _allowed = go_before_others();
     }
     let mut input = open(args, rate, channels)?;
-    if !args.no_realtime {
-        let _allowed = go_realtime();
-    }
     let limit = args.duration.map_or(u64::MAX, |duration| rate.ticks(duration.ns()));
     let recorder = Recorder::new(crate::stream_id(args), format.clone(), args.voice.open()?, false, &mut output)?;
     let mut tape =

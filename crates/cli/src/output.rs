@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 
 use rustix::stdio::stdout;
 use vox_frame::{Audio, End, EndReason, Gap, Kind, MAX_WRITE, MediaTime, Opening, Raw, Record, StreamId, Times};
-use vox_sys::pipe;
+use vox_sys::{Prompt, pipe};
 
 use crate::signals;
 use crate::{Exit, Failure};
@@ -48,6 +48,9 @@ pub struct Output {
     regular: bool,
     batch: bool,
     live: bool,
+    /// Goes first while something live is written; none where nobody wants that.
+    prompt: Option<Prompt>,
+    ordinary: bool,
     /// Streams without an End yet, and the media time that each has come to.
     open: BTreeMap<StreamId, MediaTime>,
 }
@@ -69,10 +72,23 @@ impl Output {
             pipe::set_size(stdout(), pipe::BATCH_PIPE);
         }
         let limit = if regular || batch { BATCH_WRITE } else { MAX_WRITE };
-        let mut output =
-            Self { buffer: Vec::with_capacity(limit * 2), limit, regular, batch, live: false, open: BTreeMap::new() };
+        let mut output = Self {
+            buffer: Vec::with_capacity(limit * 2),
+            limit,
+            regular,
+            batch,
+            live: false,
+            prompt: None,
+            ordinary: regular,
+            open: BTreeMap::new(),
+        };
         opening.write(&mut output.buffer);
         Ok(output)
+    }
+
+    /// Never asks to be run before other programs, as a stage otherwise does that writes something live.
+    pub const fn stay_ordinary(&mut self) {
+        self.ordinary = true;
     }
 
     /// Writes a record.
@@ -132,7 +148,11 @@ impl Output {
     /// As for [`write`](Self::write).
     pub fn flush(&mut self) -> Result<(), Failure> {
         let length = self.buffer.len();
-        self.write_out(length)
+        self.write_out(length)?;
+        if let Some(prompt) = &mut self.prompt {
+            prompt.check();
+        }
+        Ok(())
     }
 
     /// Room to append whole records of one open stream to, for stages that build them in place at high rates; call
@@ -185,11 +205,14 @@ impl Output {
         }
     }
 
-    /// A live stream gets a small pipe: what lies in a pipe is delay.
+    /// A live stream gets a small pipe, and its stage a turn before others: what lies in a pipe is delay.
     fn set_live(&mut self, live: bool) {
         if live && !self.live && !self.batch {
             self.live = true;
             pipe::set_size(stdout(), pipe::LIVE_PIPE);
+            if !self.ordinary {
+                self.prompt = Some(Prompt::begin());
+            }
         }
     }
 

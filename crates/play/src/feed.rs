@@ -253,6 +253,9 @@ impl Feed {
         self.latency = self.pace.lead() + lateness.clamp(-BLOCK_NS, BLOCK_NS) + self.output.latency_ns();
         if timeline.end() <= timeline.head() && (timeline.is_empty() || Pace::is_over(lateness)) {
             self.playing = None;
+            if timeline.is_empty() {
+                self.pace.rest();
+            }
         }
         (dropped, cut)
     }

@@ -63,8 +63,8 @@ pub(crate) struct Pace {
     request: usize,
     /// When the last underrun was, or a step was taken back.
     calm_since: i64,
-    /// Whether the last callback found too little.
-    dry: bool,
+    /// Frames that were missing since there was something last: an underrun where something comes again.
+    dry: u64,
     underruns: u64,
     missed: u64,
 }
@@ -79,7 +79,7 @@ impl Pace {
             buffer: buffer_ns,
             request: 0,
             calm_since: 0,
-            dry: false,
+            dry: 0,
             underruns: 0,
             missed: 0,
         }
@@ -93,19 +93,27 @@ impl Pace {
         self.clock.observe(pull.at, pull.frame);
         let most = self.rate.ticks(MAX_REQUEST_NS) as usize;
         self.request = self.request.max((pull.frames as usize).min(most));
-        let dry = playing && pull.missed > 0;
-        if dry {
-            self.missed += u64::from(pull.missed);
-            if !self.dry {
-                self.underruns += 1;
-                self.buffer = (self.buffer + GROWTH_NS).min(MAX_BUFFER_NS.max(self.asked));
-            }
-            self.calm_since = pull.at;
+        if playing && pull.missed > 0 {
+            self.dry += u64::from(pull.missed);
+        } else if playing && self.dry > 0 {
+            self.underrun(pull.at);
         } else if pull.at - self.calm_since > CALM_NS {
             self.buffer = (self.buffer - GROWTH_NS).max(self.asked);
             self.calm_since = pull.at;
         }
-        self.dry = dry;
+    }
+
+    /// What plays goes on behind a hole. (Where nothing comes any more, a stream has just ended.)
+    fn underrun(&mut self, now: i64) {
+        self.underruns += 1;
+        self.missed += std::mem::take(&mut self.dry);
+        self.buffer = (self.buffer + GROWTH_NS).min(MAX_BUFFER_NS.max(self.asked));
+        self.calm_since = now;
+    }
+
+    /// Every stream has ended: what is missing now is missed by nobody.
+    pub(crate) const fn rest(&mut self) {
+        self.dry = 0;
     }
 
     /// How long after it is due a frame leaves for the device, in ns: what a record may be late, and what the device
@@ -279,6 +287,14 @@ mod tests {
         assert!((28.0..40.0).contains(&missed), "{missed} ms of silence");
         let late = rig.lateness();
         assert!(late < 5 * MS, "{late} ns too late afterwards");
+    }
+
+    #[test]
+    fn a_stream_that_ends_is_no_underrun() {
+        let mut rig = Rig::new(0.0);
+        rig.run(5, 0, |_| 0);
+        rig.device(rig.due as i64 + 300 * MS, true);
+        assert_eq!((rig.pace.underruns(), rig.pace.missed()), (0, 0));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use vox_cli::{Ended, Failure, Input, Next, StatsFile, note, stop_requested};
 use vox_device::{Direction, Output, Wanted};
 use vox_frame::{Channels, Rate};
-use vox_sys::{go_before_others, go_realtime, monotonic_ns, pipe::sharpen_timers};
+use vox_sys::{Prompt, go_before_others, monotonic_ns, pipe::sharpen_timers};
 
 use crate::args::{Args, Sink};
 use crate::feed::Feed;
@@ -40,14 +40,12 @@ pub(crate) fn play(args: &Args) -> Result<(), Failure> {
     let device = open(args)?;
     input.open()?;
     sharpen_timers();
-    if !args.no_realtime {
-        let _allowed = go_realtime();
-    }
+    let prompt = (!args.no_realtime).then(Prompt::begin);
     let (channels, volume) = (device.channels, Volume::new(args.voice.open()?));
     let feed = Feed::new(device.output, channels, volume, input.clock(), args.buffer.ns());
     let wanted = crate::mixer::Wanted { rate: Some(feed.rate()), channels: Some(channels), decoder: args.decoder() };
     let mut mixer = Mixer::new(wanted, Placement::device(feed.origin()));
-    let mut speaker = Speaker { feed, stats, stats_at: monotonic_ns() + STATS_NS };
+    let mut speaker = Speaker { feed, prompt, stats, stats_at: monotonic_ns() + STATS_NS };
     let ended = speaker.run(&mut input, &mut mixer)?;
     speaker.drain(&mut mixer)?;
     if let Some(stats) = &mut speaker.stats {
@@ -106,6 +104,8 @@ fn open(args: &Args) -> Result<Opened, Failure> {
 
 struct Speaker {
     feed: Feed,
+    /// Goes first; none where nobody wants that.
+    prompt: Option<Prompt>,
     stats: Option<StatsFile>,
     /// When statistics are due, in ns of CLOCK_MONOTONIC.
     stats_at: i64,
@@ -124,6 +124,9 @@ impl Speaker {
             }
             let tick = monotonic_ns() + if mixer.has_unpaced() { TICK_NS } else { LOOK_NS };
             let until = self.feed.waits_until(mixer).map_or(tick, |until| until.min(tick));
+            if let Some(prompt) = &mut self.prompt {
+                prompt.check();
+            }
             let clock = input.clock();
             let raw = match input.next_for_sink(Some(clock.from_mono(until)))? {
                 Next::Record(raw) => raw,

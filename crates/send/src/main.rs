@@ -28,7 +28,7 @@ use stage::Stage;
 use stream::{Clocks, random};
 use vox_cli::{Failure, Input, Output, Wake, stop_requested, wait};
 use vox_rtp::{Control, ControlConfig};
-use vox_sys::{Clock, go_before_others, pipe};
+use vox_sys::{Clock, pipe};
 
 fn main() -> ExitCode {
     vox_cli::run(|args: Args| send(&args))
@@ -44,8 +44,6 @@ fn send(args: &Args) -> Result<(), Failure> {
     let mut listening = listen(args, &lanes, &control, clock)?;
     let outcome = input.open().and_then(|_| {
         pipe::sharpen_timers();
-        // Best effort: without it a busy machine makes packets late.
-        let _allowed = go_before_others();
         let notice = Notice::new(args, lanes.first_path(), u64::from(random()))?;
         let clocks = Clocks { stream: input.clock(), own: clock };
         Stage::new(args, &lanes, clocks, SharedControl::clone(&control), voice, notice).run(&mut input)

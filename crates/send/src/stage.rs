@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use vox_cli::{Ended, Failure, Flush, Input, Next, Voice, stop_requested, warn};
 use vox_frame::{Channels, Codec, Raw, Record, StreamId};
-use vox_sys::monotonic_ns;
+use vox_sys::{Prompt, monotonic_ns};
 
 use crate::args::Args;
 use crate::describe::Notice;
@@ -78,7 +78,10 @@ impl<'a> Stage<'a> {
 
     /// Sends what comes until the end.
     pub(crate) fn run(&mut self, input: &mut Input) -> Result<Ended, Failure> {
+        // Best effort: without it a busy machine makes packets late.
+        let mut prompt = Prompt::begin();
         loop {
+            prompt.check();
             let goodbye = self.leaving.front().map(|(due, _)| self.clocks.stream.from_mono(*due));
             match input.next(goodbye, &mut Waiting(self.lanes))? {
                 Next::Record(raw) => self.record(raw)?,

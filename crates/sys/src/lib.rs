@@ -9,5 +9,5 @@ mod readiness;
 pub mod tcp;
 
 pub use clock::{Clock, monotonic_ns};
-pub use priority::{go_before_others, go_realtime};
+pub use priority::{Prompt, go_before_others, go_realtime};
 pub use readiness::{Readiness, Ready};

@@ -2,6 +2,11 @@
 
 use std::collections::BTreeSet;
 
+#[cfg(target_os = "linux")]
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::monotonic_ns;
+
 /// The real-time priority that is asked for: below what the kernel and sound servers use for themselves.
 #[cfg(target_os = "linux")]
 const PRIORITY: i32 = 4;
@@ -53,4 +58,97 @@ pub fn make_realtime(thread: i32) -> bool {
 pub fn threads() -> BTreeSet<i32> {
     let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// How long a thread that went first is watched at a time, in ns.
+const WATCH_NS: i64 = 250_000_000;
+
+/// A thread that goes first as long as it waits most of the time.
+///
+/// Nobody else has a turn while such a thread is busy: where it turns out to be, it steps back for good.
+#[derive(Debug)]
+pub struct Prompt {
+    /// When it was looked at last, and what it had used by then, in ns; none where it does not go first.
+    seen: Option<(i64, i64)>,
+}
+
+impl Prompt {
+    /// The calling thread goes first from now on, where the system allows it.
+    pub fn begin() -> Self {
+        let _allowed = go_before_others();
+        Self { seen: go_realtime().then(|| (monotonic_ns(), used_ns())) }
+    }
+
+    /// To be called by that thread each time before it waits.
+    pub fn check(&mut self) {
+        let Some((then, before)) = self.seen else { return };
+        let now = monotonic_ns();
+        if now - then < WATCH_NS {
+            return;
+        }
+        let used = used_ns();
+        self.seen = Some((now, used));
+        if is_busy(now - then, used - before) {
+            self.seen = None;
+            step_back();
+        }
+    }
+}
+
+/// Whether a thread that used so much of that time would be missed by others.
+const fn is_busy(passed: i64, used: i64) -> bool {
+    used > passed / 2
+}
+
+/// What the calling thread has computed so far, in ns.
+fn used_ns() -> i64 {
+    #[cfg(target_os = "linux")]
+    {
+        let used = clock_gettime(ClockId::ThreadCPUTime);
+        used.tv_sec * 1_000_000_000 + used.tv_nsec
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        0
+    }
+}
+
+/// The calling thread waits for its turn like others again.
+fn step_back() {
+    #[cfg(target_os = "linux")]
+    {
+        let parameters = libc::sched_param { sched_priority: 0 };
+        // SAFETY: thread 0 is the calling one, and the parameters are a valid structure that is only read.
+        let _always_allowed = unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const parameters) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_computes_all_the_time_steps_back_and_one_that_waits_does_not() {
+        std::thread::spawn(|| {
+            let mut prompt = Prompt::begin();
+            let allowed = prompt.seen.is_some();
+            prompt.check();
+            assert_eq!(prompt.seen.is_some(), allowed);
+            if let Some(seen) = &mut prompt.seen {
+                // As if it had begun long ago, and waited.
+                seen.0 -= 100 * WATCH_NS;
+                prompt.check();
+                assert!(prompt.seen.is_some());
+            }
+            if let Some(seen) = &mut prompt.seen {
+                // As if it had computed since then.
+                *seen = (seen.0 - WATCH_NS, seen.1 - WATCH_NS);
+                prompt.check();
+                assert!(prompt.seen.is_none());
+            }
+        })
+        .join()
+        .unwrap();
+        assert!(is_busy(100, 51) && !is_busy(100, 50));
+    }
 }
