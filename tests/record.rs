@@ -517,6 +517,42 @@ fn a_broken_wav_of_anyones_is_mended() {
 }
 
 #[test]
+fn a_broken_ogg_of_anyones_is_mended() {
+    let scratch = Scratch::new("record-repair-ogg");
+    need(&["ffmpeg", "opusenc", "opusdec", "opusinfo"]);
+    speech(&scratch, "said.wav", Speech::mono(48_000, 480_000));
+    scratch
+        .run(
+            "ffmpeg -v error -i said.wav -c:a libopus theirs.opus
+             opusenc --quiet said.wav others.opus
+             vox-capture said.wav | vox-encode opus | vox-record ours.opus",
+        )
+        .succeeded();
+    for name in ["theirs", "others", "ours"] {
+        let good = fs::read(scratch.path(&format!("{name}.opus"))).expect("a file");
+        let whole = opus_frames(&scratch.path(&format!("{name}.opus")));
+        let save = |kind: &str, bytes: &[u8]| fs::write(scratch.path(&format!("{name}-{kind}.opus")), bytes);
+        save("cut", &good[..good.len() * 3 / 4]).expect("a file");
+        let mut hole = good.clone();
+        hole[good.len() / 2] ^= 1;
+        save("hole", &hole).expect("a file");
+        scratch.run(&format!("vox-record --repair {name}-cut.opus {name}-hole.opus")).succeeded();
+        for (kind, least) in [("cut", whole / 2), ("hole", whole)] {
+            let path = scratch.path(&format!("{name}-{kind}.opus"));
+            let frames = opus_frames(&path);
+            assert!((least..=whole).contains(&frames), "{name}, {kind}: {frames} of {whole} frames");
+            let info = Command::new("opusinfo").arg(&path).output().expect("opusinfo runs");
+            let text = String::from_utf8_lossy(&info.stdout).into_owned() + &String::from_utf8_lossy(&info.stderr);
+            assert!(info.status.success() && !text.contains("WARNING"), "{name}, {kind}: {text}");
+        }
+        let again =
+            scratch.run(&format!("vox-record --repair {name}.opus {name}-cut.opus {name}-hole.opus")).succeeded();
+        assert_eq!(again.stderr.matches("nothing is wrong").count(), 3, "{}", again.stderr);
+        assert!(fs::read(scratch.path(&format!("{name}.opus"))).expect("a file") == good, "{name} is left alone");
+    }
+}
+
+#[test]
 fn beyond_4_gib_a_wav_becomes_rf64_or_bw64() {
     let scratch = Scratch::new("record-large");
     let mut session = Session::default();

@@ -2,9 +2,9 @@
 
 use std::io::Cursor;
 
-use vox_container::{ogg_opus, repair, wav};
+use vox_container::{mend_opus, ogg_opus, repair, wav};
 
-/// Any bytes as a WAV file: what mending leaves can be found to be one.
+/// Any bytes as a WAV or an Ogg file: what mending leaves is whole.
 pub fn container(data: &[u8]) {
     let _ = wav::find(&mut Cursor::new(data));
     let mut file = Cursor::new(data.to_vec());
@@ -15,5 +15,10 @@ pub fn container(data: &[u8]) {
     }
     if let Ok(mut reader) = ogg_opus::Reader::open(Cursor::new(data)) {
         while let Ok(Some(_)) = reader.next_packet() {}
+    }
+    let mut mended = Vec::new();
+    if mend_opus::mend_opus(data, &mut mended).is_ok() {
+        let again = mend_opus::mend_opus(&mended[..], std::io::sink()).expect("a mended file is Ogg Opus");
+        assert!(again.faults.is_empty(), "{:?}", again.faults);
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Nothing here opens a file: writers give bytes and say where they belong, readers take anything that reads and seeks.
 
+pub mod mend_opus;
 pub mod ogg_opus;
+mod ogg_pages;
 pub mod repair;
 pub mod wav;

@@ -75,7 +75,8 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) strict: bool,
 
-    /// Mend WAV files in place that a crash, a full disk or a pipe left with wrong sizes, and do nothing else.
+    /// Mend WAV and Ogg Opus files that a crash, a full disk or a pipe left broken, and do nothing else: sizes, ends, and
+    /// silence where pages of Ogg are missing.
     #[arg(long, value_name = "FILE", num_args = 1.., exclusive = true)]
     pub(crate) repair: Vec<PathBuf>,
 }
