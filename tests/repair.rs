@@ -321,6 +321,37 @@ fn parity_of_gstreamer_is_understood() {
     assert!(lost > 10 && told["fecPacketsReceived"].as_u64() > Some(50), "{told}");
 }
 
+#[test]
+fn gstreamer_sends_again_what_we_ask_for_in_a_stream_of_its_own() {
+    need(&["gst-launch-1.0"]);
+    let scratch = Scratch::new("rtx-gst");
+    let (port, through, back) = (free_port(), free_port(), free_port());
+    let relay = scratch.spawn(&format!("vox-impair --udp :{through}=127.0.0.1:{port} --loss 10% --seed 5"));
+    await_udp(through);
+    let receiver = scratch.spawn(&format!(
+        "vox-recv :{port} --nack 400 --rtcp-to 127.0.0.1:{back} --rtcp-interval 0.3 --bandwidth 1000000 \
+         --idle-timeout 1.5 --stats stats >heard.vox"
+    ));
+    [port, port + 1].into_iter().for_each(await_udp);
+    scratch
+        .run(&format!(
+            "gst-launch-1.0 -q rtpsession name=r rtp-profile=avpf rtcp-min-interval=300000000 bandwidth=1000000 \
+             audiotestsrc num-buffers=250 samplesperbuffer=160 is-live=true ! audio/x-raw,rate=8000,channels=1 \
+             ! mulawenc ! rtppcmupay ! rtprtxsend payload-type-map='application/x-rtp-pt-map,0=(uint)62' \
+             ! r.send_rtp_sink r.send_rtp_src ! udpsink host=127.0.0.1 port={through} \
+             r.send_rtcp_src ! udpsink host=127.0.0.1 port={} sync=false async=false \
+             udpsrc port={back} caps=application/x-rtcp ! r.recv_rtcp_sink",
+            port + 1
+        ))
+        .succeeded();
+    receiver.wait(LIMIT).succeeded();
+    relay.interrupt();
+    let told = summary(&scratch);
+    let count = |name: &str| told[name].as_u64().unwrap_or_default();
+    assert!(count("packetsRetransmitted") >= 8, "{told}");
+    assert_eq!((count("packetsRecovered"), count("streams")), (count("packetsRetransmitted"), 1), "{told}");
+}
+
 /// Sends to GStreamer through a relay, and waits until it has heard everything.
 fn to_gstreamer(name: &str, protection: &str, pipeline: &str, loses: fn(usize) -> bool) {
     need(&["gst-launch-1.0"]);

@@ -72,6 +72,11 @@ impl Ports {
         self.everybody.is_some()
     }
 
+    /// Whether reports go to an address that was given.
+    pub(crate) const fn has_address(&self) -> bool {
+        matches!(self.everybody, Some(Everybody::Address(_)))
+    }
+
     /// What to wait for.
     pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         core::iter::once(&self.rtp).chain(&self.rtcp).map(UdpSocket::as_fd).collect()

@@ -119,7 +119,9 @@ impl Stage<'_> {
             let Some((route, block)) = self.session.receiver.echo(now, 0, ssrc) else { continue };
             let (by, mut packet) = self.session.control.early(now, block);
             append_request(by, ssrc, &numbers, &mut packet);
-            if self.session.receiver.may_answer(route, packet.len()) {
+            if self.ports.has_address() {
+                self.send(vec![Outgoing { to: None, packet }]);
+            } else if self.session.receiver.may_answer(route, packet.len()) {
                 self.send(vec![Outgoing { to: Some(route), packet }]);
             }
         }
