@@ -3,6 +3,7 @@
 mod admin;
 mod answer;
 mod calls;
+mod floor;
 mod forward;
 mod lasting;
 mod mute;
@@ -49,6 +50,8 @@ pub struct Config {
     pub limits: Limits,
     /// Whether clients may make rooms.
     pub may_create: bool,
+    /// How many streams are heard at a time in one place, the loudest; all where there is none.
+    pub loudest: Option<usize>,
     /// Whether there is something that keeps what is to outlive the server ([`Output::Save`]).
     pub keeps: bool,
     /// Whether anybody may register his nickname.
@@ -65,6 +68,7 @@ impl Default for Config {
             host: "localhost".to_owned(),
             limits: Limits::default(),
             may_create: true,
+            loudest: None,
             keeps: false,
             may_register: false,
             members_only: false,
@@ -116,6 +120,8 @@ pub struct HallStats {
     pub packets_unauthentic: u64,
     /// Packets beyond the rate.
     pub packets_refused: u64,
+    /// Packets that were not among the loudest.
+    pub packets_quiet: u64,
     /// Packets of members who were not to be heard by anybody.
     pub packets_unheard: u64,
 }
@@ -133,6 +139,8 @@ pub struct Hall {
     calls: BTreeMap<u64, Call>,
     /// Who talks and listens where.
     seated: BTreeMap<Place, Vec<MemberId>>,
+    /// Whose streams are heard, where only the loudest are.
+    floors: BTreeMap<Place, Vec<floor::Holder>>,
     /// Keys of media, and whose they are.
     tokens: BTreeMap<u128, MemberId>,
     /// Keys of sessions, and whose they are.
@@ -182,6 +190,7 @@ impl Hall {
             rooms: BTreeMap::new(),
             calls: BTreeMap::new(),
             seated: BTreeMap::new(),
+            floors: BTreeMap::new(),
             tokens: BTreeMap::new(),
             sessions: BTreeMap::new(),
             addresses: BTreeMap::new(),
@@ -217,6 +226,7 @@ impl Hall {
             + self.rooms.values().filter(|room| !room.lasting && !room.kept).count()
             + self.calls.len()
             + self.seated.len()
+            + self.floors.len()
             + self.tokens.len()
             + self.sessions.len()
             + self.addresses.len()

@@ -104,6 +104,11 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) allow_plain: bool,
 
+    /// Let only the loudest NUMBER streams of a room be heard at a time, by the levels that packets tell: for large
+    /// rooms. Nothing is decoded for it.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
+    loudest: Option<u16>,
+
     /// Voice within the TCP connection only.
     #[arg(long)]
     pub(crate) no_udp: bool,
@@ -146,6 +151,7 @@ impl Args {
             host: self.host.clone(),
             limits,
             may_create: !self.no_create,
+            loudest: self.loudest.map(usize::from),
             keeps: self.state.is_some(),
             may_register: self.registration,
             members_only: self.members_only,

@@ -38,6 +38,7 @@ const METRICS: &[(&str, &str, &str, MetricType)] = &[
     ("packetsMalformed", "voxpipe_packets_malformed", "Packets that are no RTP", MetricType::Counter),
     ("packetsUnauthentic", "voxpipe_packets_unauthentic", "Packets forged or seen before", MetricType::Counter),
     ("packetsRefused", "voxpipe_packets_refused", "Packets beyond the rate", MetricType::Counter),
+    ("packetsQuiet", "voxpipe_packets_quiet", "Packets that were not among the loudest", MetricType::Counter),
     ("packetsUnheard", "voxpipe_packets_unheard", "Packets that nobody was to hear", MetricType::Counter),
     ("sendErrors", "voxpipe_send_errors", "Datagrams that the system did not take", MetricType::Counter),
 ];

@@ -432,6 +432,7 @@ impl Server {
             "packetsMalformed": stats.packets_malformed,
             "packetsUnauthentic": stats.packets_unauthentic,
             "packetsRefused": stats.packets_refused,
+            "packetsQuiet": stats.packets_quiet,
             "packetsUnheard": stats.packets_unheard,
             "sendErrors": self.send_errors,
         })

@@ -113,6 +113,9 @@ impl Hall {
         let Some(stream) = member.streams.get_mut(at) else { return };
         let position = stream.order.handle(header.sequence);
         let began = stream.learn(now, &packet, position);
+        let level = stream.level;
+        let loud = self.has_floor(now, id, header.ssrc, level);
+        let Some(stream) = self.people.get_mut(id).and_then(|member| member.streams.get_mut(at)) else { return };
         let mut legs = std::mem::take(&mut stream.legs);
         let stream_ssrc = stream.out_ssrc;
         let out_ssrc = stream_ssrc.to_be_bytes();
@@ -121,7 +124,7 @@ impl Hall {
         bytes[8..12].copy_from_slice(&out_ssrc);
         let mut heard = false;
         for leg in &mut legs {
-            let listener = if leg.open { self.people.get_mut(leg.to) } else { None };
+            let listener = if leg.open && loud { self.people.get_mut(leg.to) } else { None };
             let Some((path, listener)) = listener.and_then(|listener| Some((listener.path?, listener))) else {
                 leg.munger.swallow(header.sequence, position);
                 continue;
@@ -148,8 +151,10 @@ impl Hall {
         for listener in exhausted {
             self.end_seal(listener);
         }
-        if !heard {
-            self.stats.packets_unheard += 1;
+        match heard {
+            true => {}
+            false if loud => self.stats.packets_unheard += 1,
+            false => self.stats.packets_quiet += 1,
         }
         if let Some(stream) = self.people.get_mut(id).and_then(|member| member.streams.get_mut(at)) {
             stream.legs = legs;

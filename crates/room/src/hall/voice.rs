@@ -167,6 +167,7 @@ impl Hall {
             seats.retain(|other| *other != id);
             if seats.is_empty() {
                 self.seated.remove(&place);
+                self.clear_floor(&place);
             }
         }
         for other in self.seated.get(&place).cloned().unwrap_or_default() {
