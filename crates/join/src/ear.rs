@@ -25,7 +25,7 @@ const RETRY_NS: i64 = 10_000_000;
 const FIRST_PAUSE_NS: i64 = 100_000_000;
 
 /// The longest pause between tries, in ns.
-const LONGEST_PAUSE_NS: i64 = 2_000_000_000;
+const LONGEST_PAUSE_NS: i64 = 1_000_000_000;
 
 /// Datagrams that are read before what they gave is written.
 const BURST: usize = 64;
