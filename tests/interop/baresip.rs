@@ -1,7 +1,7 @@
 //! baresip: a telephone with a stack of its own (libre). It calls; sipp answers for `vox-send --duplex`.
 
 use crate::cell::{Call, Cell, Coding, Judge, Path, Plan, Way};
-use crate::stage::{ELSEWHERE, PORT};
+use crate::stage::{ELSEWHERE, KEY_BASE64, PORT};
 
 /// Where it hears.
 const ITS: u16 = 7000;
@@ -20,12 +20,12 @@ fn call(cell: Cell) -> Call {
     let (number, rtpmap) = (coding.payload_type().max(if coding == Coding::L16 { 98 } else { 0 }), coding.rtpmap());
     let name = if coding == Coding::Opus { "opus/48000/2" } else { rtpmap.trim_end_matches("/8000") };
     let (profile, secret, key) = match cell.path {
-        Path::Srtp => ("RTP/SAVP", ";mediaenc=srtp-mand", "--srtp key"),
+        Path::Srtp => ("RTP/SAVP", ";mediaenc=srtp-mand", "--srtp key --srtp-theirs theirs"),
         _ => ("RTP/AVP", "", ""),
     };
-    // The key is in its offer, and taken for both directions.
+    // Its key is in its offer.
     let offered = match cell.path {
-        Path::Srtp => "await grep -q inline: key.log\nsed 's/.*inline://' key.log >key\n",
+        Path::Srtp => "await grep -q inline: key.log\nsed 's/.*inline://' key.log >theirs\nchmod 600 theirs\n",
         _ => "",
     };
     let file = if cell.path == Path::Reports { "long.wav" } else { "late.wav" };
@@ -33,7 +33,7 @@ fn call(cell: Cell) -> Call {
     let script = format!(
         "{rig}/baresip-home home {ELSEWHERE} '{name}{secret}' {ITS} {file}\n\
          sipp -sf {rig}/answer.xml -i {ELSEWHERE} -p 5060 -m 1 -nostdin -key audio '{PORT} {profile} {number}' \
-         -key rtpmap '{number} {rtpmap}' -key more ptime:20 -trace_logs -log_file key.log >answer.log 2>&1 &\n\
+         -key rtpmap '{number} {rtpmap}' -key more ptime:20 -key key {KEY_BASE64} -trace_logs -log_file key.log >answer.log 2>&1 &\n\
          await udp 5060\n\
          timeout 25 baresip -f home -e '/dial sip:vox@{ELSEWHERE}:5060' -t 20 >baresip.log 2>&1 &\n{offered}\
          vox-capture {file} | {} | vox-send --duplex {ELSEWHERE}:{ITS} --local {ELSEWHERE}:{PORT} \

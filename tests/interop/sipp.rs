@@ -21,7 +21,7 @@ fn replayed(cell: Cell) -> Call {
         "mkdir pcap && cp /usr/share/sip-tester/*.pcap pcap\n\
          {rig}/payloads.py pcap/g711a.pcap | sox -t al -r 8000 -c 1 - -t raw -e signed -b 16 own.raw\n\
          {sipp} -sf {rig}/answer.xml -p 5060 -key audio '5004 RTP/AVP 8 101' -key rtpmap '8 PCMA/8000' \
-         -key more 'rtpmap:101 telephone-event/8000' >answer.log 2>&1 &\nawait udp 5060\n{}\
+         -key more 'rtpmap:101 telephone-event/8000' -key key none >answer.log 2>&1 &\nawait udp 5060\n{}\
          {sipp} -sn uac_pcap -p 5061 {ELSEWHERE}:5060 >call.log 2>&1 || tail -20 call.log >&2\nwait\n",
         receive_at(ELSEWHERE, cell, "--map 101=telephone-event/8000")
     );

@@ -62,6 +62,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SUITE", default_value_t, requires = "srtp")]
     pub(crate) srtp_suite: Suite,
 
+    /// The key of the other side, where it has one of its own, as telephones do (`a=crypto` in an answer): for its reports,
+    /// and with --duplex for its audio. Otherwise both sides have the one key.
+    #[arg(long, value_name = "FILE|env:NAME", requires = "srtp")]
+    pub(crate) srtp_theirs: Option<SecretSource>,
+
     /// Repeat each packet in the N packets after it (RFC 2198, payload type 63): repairs N losses in a row.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16), conflicts_with = "compat")]
     red: Option<u8>,

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use vox_cli::{Failure, warn};
+use vox_cli::{Failure, SecretSource, warn};
 use vox_frame::Stamp;
 use vox_rtp::{Protocol, Secret};
 use vox_srtp::{CryptoLine, MasterKey, Protector, Unprotector, read_key};
@@ -26,13 +26,25 @@ struct Sides {
 /// The key that the arguments name; none where packets are not to be protected.
 pub(crate) fn key(args: &Args) -> Result<Option<MasterKey>, Failure> {
     let Some(source) = &args.srtp else { return Ok(None) };
-    let text = source.read()?;
-    let key = read_key(&text, args.srtp_suite)
-        .map_err(|error| Failure::usage(format_args!("the key in {source}: {error}")))?;
+    let key = read(source, args)?;
     if args.ssrc.is_some() {
         warn("the same --ssrc and key for two runs enciphers both with one key stream: take a new key for each run");
     }
     Ok(Some(key))
+}
+
+fn read(source: &SecretSource, args: &Args) -> Result<MasterKey, Failure> {
+    let text = source.read()?;
+    read_key(&text, args.srtp_suite).map_err(|error| Failure::usage(format_args!("the key in {source}: {error}")))
+}
+
+/// The cover that the arguments ask for: our key for what leaves, for what comes the other side's or the same.
+pub(crate) fn cover(args: &Args) -> Result<Option<Cover>, Failure> {
+    let Some(ours) = key(args)? else { return Ok(None) };
+    let theirs = args.srtp_theirs.as_ref().map(|source| read(source, args)).transpose()?;
+    let protector = Protector::new(&ours);
+    let unprotector = Unprotector::new(theirs.unwrap_or(ours), MAX_SOURCES);
+    Ok(Some(Cover { sides: Mutex::new(Sides { protector, unprotector, opened: Vec::new() }) }))
 }
 
 /// What a session description says of the key.
@@ -41,15 +53,6 @@ pub(crate) fn crypto_line(key: MasterKey) -> Secret {
 }
 
 impl Cover {
-    pub(crate) fn new(key: MasterKey) -> Self {
-        let sides = Sides {
-            protector: Protector::new(&key),
-            unprotector: Unprotector::new(key, MAX_SOURCES),
-            opened: Vec::new(),
-        };
-        Self { sides: Mutex::new(sides) }
-    }
-
     /// The protected form of a packet; none where it has none.
     pub(crate) fn protect(&self, protocol: Protocol, packet: &[u8]) -> Option<Vec<u8>> {
         let mut protected = Vec::with_capacity(packet.len() + 32);

@@ -16,7 +16,7 @@ use vox_sys::net;
 
 use crate::again::{Again, Resent};
 use crate::args::Args;
-use crate::cover::{Cover, key};
+use crate::cover::{Cover, cover};
 use crate::ear::{SharedControl, lock};
 use crate::lane::{Lane, Received, Stranger};
 use crate::tcp::TcpOutlet;
@@ -63,7 +63,7 @@ impl Lanes {
             lanes,
             train: Mutex::default(),
             tcp: Mutex::new(tcp),
-            cover: key(args)?.map(Cover::new),
+            cover: cover(args)?,
             again: args.resends().map(Again::new),
             reports: !args.no_rtcp,
             packets: zero(),
