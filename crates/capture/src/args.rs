@@ -97,6 +97,10 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) no_realtime: bool,
 
+    /// Take out of what the microphone hears what a loudspeaker beside it plays: `vox-play --reference FIFO` tells.
+    #[arg(long, value_name = "FIFO")]
+    pub(crate) cancel_echo: Option<PathBuf>,
+
     /// For speed, not for latency: large records, large writes, a large pipe.
     #[arg(long)]
     pub(crate) batch: bool,

@@ -6,6 +6,7 @@ use vox_frame::{Channels, Codec, EndReason, Format, Rate};
 use vox_sys::{Clock, go_before_others, monotonic_ns};
 
 use crate::args::{Args, Pcm, Source};
+use crate::echo::Cleaner;
 use crate::encoding::quantise;
 use crate::recorder::Recorder;
 use crate::stamps::Stamps;
@@ -35,8 +36,18 @@ pub(crate) fn capture(args: &Args) -> Result<(), Failure> {
     let mut input = open(args, rate, channels)?;
     let limit = args.duration.map_or(u64::MAX, |duration| rate.ticks(duration.ns()));
     let recorder = Recorder::new(crate::stream_id(args), format.clone(), args.voice.open()?, false, &mut output)?;
-    let mut tape =
-        Tape { clock, format, limit, recorder, output, stamps: Stamps::new(rate), pending: Vec::new(), pending_at: 0 };
+    let cleaner = args.cancel_echo.as_deref().map(|fifo| Cleaner::open(fifo, rate, channels)).transpose()?;
+    let mut tape = Tape {
+        clock,
+        format,
+        limit,
+        recorder,
+        output,
+        stamps: Stamps::new(rate),
+        cleaner,
+        pending: Vec::new(),
+        pending_at: 0,
+    };
     tape.output.flush()?;
     let outcome = tape.run(&mut input);
     let reason = match &outcome {
@@ -85,6 +96,8 @@ struct Tape {
     recorder: Recorder,
     output: Output,
     stamps: Stamps,
+    /// Takes echo out.
+    cleaner: Option<Cleaner>,
     /// Samples that wait for a whole record.
     pending: Vec<f32>,
     /// When the first of them was captured, in ns of CLOCK_MONOTONIC.
@@ -119,12 +132,23 @@ impl Tape {
         let (missing, captured) = self.stamps.block(block);
         if missing > 0 {
             warn(format_args!("{} ms could not be captured", self.format.rate.ns(missing) / 1_000_000));
+            self.push_rest()?;
             self.write_pending()?;
             let missing = missing.min(self.limit - self.recorder.position());
             let from = captured - self.format.rate.ns(missing);
             self.recorder.overrun(missing, Some(self.clock.from_mono(from)), &mut self.output)?;
         }
-        self.push(samples, captured)
+        let Some(mut cleaner) = self.cleaner.take() else { return self.push(samples, captured) };
+        let (captured, samples) = cleaner.clean(captured, samples);
+        self.push(samples, captured)?;
+        self.cleaner = Some(cleaner);
+        Ok(())
+    }
+
+    /// Takes what is on its way still.
+    fn push_rest(&mut self) -> Result<(), Failure> {
+        let Some((at, rest)) = self.cleaner.as_mut().map(|cleaner| cleaner.rest()) else { return Ok(()) };
+        self.push(&rest, at)
     }
 
     /// Takes samples, of which the first was captured at `at`.
@@ -166,6 +190,7 @@ impl Tape {
     }
 
     fn end(mut self, reason: EndReason) -> Result<(), Failure> {
+        self.push_rest()?;
         self.write_pending()?;
         self.recorder.end(reason, &mut self.output)
     }

@@ -3,6 +3,7 @@
 mod args;
 mod decoded;
 mod device;
+mod echo;
 mod encoding;
 mod generate;
 mod recorder;
@@ -33,6 +34,9 @@ fn run(args: Args) -> Result<(), Failure> {
     }
     match &args.source {
         None | Some(Source::Device(_)) => device::capture(&args),
+        Some(source) if args.cancel_echo.is_some() => {
+            Err(Failure::usage(format_args!("{source} hears no loudspeaker: --cancel-echo takes a microphone")))
+        }
         Some(source) => capture_samples(source, &args),
     }
 }

@@ -97,6 +97,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", requires = "sink")]
     pub(crate) trace: Option<PathBuf>,
 
+    /// Tell a microphone beside the loudspeaker what is played and when it is heard, through FIFO: `vox-capture
+    /// --cancel-echo FIFO` takes it out of what it hears.
+    #[arg(long, value_name = "FIFO")]
+    pub(crate) reference: Option<PathBuf>,
+
     /// Write statistics as JSON lines to FILE (- is stderr); the last line is the summary.
     #[arg(long, value_name = "FILE")]
     pub(crate) stats: Option<PathBuf>,

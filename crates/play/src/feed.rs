@@ -11,6 +11,7 @@ use vox_sys::{Clock, monotonic_ns};
 use crate::ear::Ear;
 use crate::mixer::{Mixer, Tally};
 use crate::pace::{Pace, Step};
+use crate::reference::Reference;
 use crate::volume::Volume;
 
 /// What is pushed at a time, in ns: its speed is constant.
@@ -39,6 +40,7 @@ pub(crate) struct Feed {
     rate: Rate,
     output: Output,
     volume: Volume,
+    reference: Option<Reference>,
     pace: Pace,
     varispeed: Varispeed,
     channels: usize,
@@ -66,6 +68,7 @@ impl Feed {
             rate,
             output,
             volume,
+            reference: None,
             pace: Pace::new(rate, buffer_ns),
             varispeed: Varispeed::new(channels),
             channels: channels.count(),
@@ -79,6 +82,13 @@ impl Feed {
             xruns: 0,
             cuts: 0,
         }
+    }
+
+    /// Tells `reference` what is played.
+    #[must_use]
+    pub(crate) fn with_reference(mut self, reference: Option<Reference>) -> Self {
+        self.reference = reference;
+        self
     }
 
     /// The rate of the device.
@@ -274,7 +284,9 @@ impl Feed {
             self.playing.get_or_insert_with(|| self.output.next_frame());
         }
         self.take(timeline, wanted);
-        self.output.push(&self.block);
+        let block = std::mem::take(&mut self.block);
+        self.give(&block);
+        self.block = block;
         self.latency = self.pace.lead() + UNPACED_NS + self.output.latency_ns();
     }
 
@@ -306,7 +318,19 @@ impl Feed {
     fn push(&mut self) {
         self.resampled.clear();
         self.varispeed.process(&self.block, &mut self.resampled);
-        self.output.push(&self.resampled);
+        let resampled = std::mem::take(&mut self.resampled);
+        self.give(&resampled);
+        self.resampled = resampled;
+    }
+
+    /// Gives frames to the device.
+    fn give(&mut self, samples: &[f32]) {
+        let frame = self.output.next_frame();
+        let given = self.output.push(samples);
+        if let (Some(reference), Some(place)) = (&mut self.reference, self.pace.place(frame)) {
+            let heard_at = place + self.pace.lead() + self.output.latency_ns();
+            reference.push(frame, heard_at, &samples[..given * self.channels]);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod feed;
 mod mixer;
 mod pace;
 mod place;
+mod reference;
 mod sink;
 mod speaker;
 mod trace;
@@ -38,6 +39,9 @@ fn run(args: Args) -> Result<(), Failure> {
     }
     match &args.sink {
         None | Some(Sink::Device(_)) => speaker::play(&args),
+        Some(sink) if args.reference.is_some() => {
+            Err(Failure::usage(format_args!("{sink} is not heard by any microphone: --reference takes a loudspeaker")))
+        }
         Some(sink) => play_to_tape(sink, &args),
     }
 }

@@ -9,6 +9,7 @@ use crate::args::{Args, Sink};
 use crate::feed::Feed;
 use crate::mixer::Mixer;
 use crate::place::Placement;
+use crate::reference::Reference;
 use crate::volume::Volume;
 
 /// How often a loudspeaker that paces a file is looked after, in ns.
@@ -42,7 +43,10 @@ pub(crate) fn play(args: &Args) -> Result<(), Failure> {
     sharpen_timers();
     let prompt = (!args.no_realtime).then(Prompt::begin);
     let (channels, volume) = (device.channels, Volume::new(args.voice.open()?));
-    let feed = Feed::new(device.output, channels, volume, input.clock(), args.buffer.ns());
+    let clock = input.clock();
+    let reference = args.reference.as_deref().map(|fifo| Reference::open(fifo, device.output.rate(), channels, clock));
+    let feed =
+        Feed::new(device.output, channels, volume, clock, args.buffer.ns()).with_reference(reference.transpose()?);
     let wanted = crate::mixer::Wanted { rate: Some(feed.rate()), channels: Some(channels), decoder: args.decoder() };
     let mut mixer = Mixer::new(wanted, Placement::device(feed.origin()));
     let mut speaker = Speaker { feed, prompt, stats, stats_at: monotonic_ns() + STATS_NS };
