@@ -18,14 +18,14 @@ pub use container::container;
 pub use frame::frame;
 pub use playout::playout;
 pub use repair::{mend, repair};
-pub use room::{house, room};
+pub use room::{house, p2p, room};
 pub use rtp::{framing, link_trace, rtcp, rtp_receiver, sap, sdp, srtp};
 
 /// Takes any bytes; panics where a promise is broken.
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("frame", frame),
     ("rtp_receiver", rtp_receiver),
     ("rtcp", rtcp),
@@ -41,4 +41,5 @@ pub const TARGETS: [(&str, Target); 15] = [
     ("playout", playout),
     ("room", room),
     ("house", house),
+    ("p2p", p2p),
 ];

@@ -1,7 +1,7 @@
 //! The room's protocol, and the house behind it.
 
 use vox_frame::Stamp;
-use vox_room::{Command, Config, ConnId, Hall, Output, Splitter};
+use vox_room::{Command, Config, ConnId, Hall, Output, P2pReader, P2pRequest, Splitter};
 
 use crate::pieces::Pieces;
 
@@ -132,5 +132,17 @@ pub fn room(data: &[u8]) {
         for line in text.lines() {
             let _ = Command::parse(line);
         }
+    }
+}
+
+/// Any bytes as what a client of the P2P communication app says: a line at most is held, and audio is whole samples.
+pub fn p2p(data: &[u8]) {
+    let mut reader = P2pReader::default();
+    for bytes in data.chunks(53) {
+        reader.push(bytes, |request| {
+            if let P2pRequest::Voice(samples) = request {
+                assert!(samples.len() % 2 == 0 && samples.len() <= data.len());
+            }
+        });
     }
 }

@@ -7,7 +7,7 @@ use rand_pcg::rand_core::Rng;
 const RUNS: u64 = 3000;
 
 /// Valid inputs to begin from.
-const SEEDS: [&[u8]; 9] = [
+const SEEDS: [&[u8]; 10] = [
     include_bytes!("../../crates/frame/tests/data/every-record.vox"),
     b"\x80\x60\x00\x01\x00\x00\x00\xa0\xde\xad\xbe\xef\xfc\xff\xfe",
     b"\x80\xc8\x00\x06\xde\xad\xbe\xef\xe9\xd4\x80\x00\x00\x00\x00\x00\x00\x00\x00\xa0\x00\x00\x00\x01\x00\x00\x00\x0a",
@@ -16,6 +16,7 @@ const SEEDS: [&[u8]; 9] = [
     b"RIFF\x2c\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0data\x08\0\0\0\0\0\x01\0\x02\0\x03\0",
     b"\0\x0c\x80\0\0\x01\0\0\0\xa0\0\0\0\x01\0\x16\0\0\0SamplesPerSecond:8000",
     b"CONNECT ana\nJOIN lobby\nMSG lobby :hello\nMUTE bob in\nPING\n",
+    b"{\"action\":\"voice\",\"room_name\":\"x\",\"audio_data\":\"AQACAA==\"}\r\n",
     b"1:inline:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA AES_CM_128_HMAC_SHA1_80",
 ];
 

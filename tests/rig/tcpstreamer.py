@@ -5,13 +5,15 @@ frames of a 32-bit little-endian length and that many bytes, at most 10000; the 
 the text SamplesPerSecond:RATE; then RTP of mu-law, 20 ms a packet, with V 2, P 0, X 0, CC 0, M 0, PT 0, SSRC 0,
 sequence numbers from 0 and a timestamp that counts bytes.
 
-    tcpstreamer.py (server|client) (say|hear) PORT RATE FILE
+    tcpstreamer.py (server|client) (say|hear|both) PORT RATE FILE
 
-A server waits for one client. FILE is raw mu-law: said at its own pace, or written as it is heard.
+A server waits for one client. FILE is raw mu-law: said at its own pace, or written as it is heard. With `both` it is said,
+and what is heard meanwhile is written to FILE.heard.
 """
 import socket
 import struct
 import sys
+import threading
 import time
 
 
@@ -70,7 +72,13 @@ else:
     incoming = frames(peer)
     greeting = next(incoming).decode("cp1252")
     assert greeting == f"SamplesPerSecond:{rate}", greeting
-if act == "say":
+if act == "both":
+    ear = threading.Thread(target=hear, args=(incoming, path + ".heard"))
+    ear.start()
+    say(peer, rate, path)
+    peer.shutdown(socket.SHUT_WR)
+    ear.join()
+elif act == "say":
     say(peer, rate, path)
 else:
     hear(incoming, path)

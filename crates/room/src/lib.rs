@@ -15,6 +15,7 @@ mod listener;
 mod munge;
 mod name;
 mod notice;
+mod p2p;
 mod seal;
 mod wire;
 
@@ -27,5 +28,6 @@ pub use limits::Limits;
 pub use listener::{LEVEL_EXTENSION, Listener};
 pub use name::{MAX_NICK, MAX_ROOM, Nick, RoomName};
 pub use notice::{Notice, VoiceKeys};
+pub use p2p::{P2pReader, P2pReply, P2pRequest};
 pub use seal::{KEY_BYTES, SUITE};
 pub use wire::{FRAME_MARK, Message, Splitter, Unreadable, frame_header};

@@ -75,6 +75,30 @@ pub struct FramingError {
     pub framing: Framing,
 }
 
+/// Packets as the TCP streamer has them: payload type 0 and source 0, numbers and timestamps from 0, no markers, and a
+/// timestamp that counts bytes.
+#[derive(Debug, Clone, Default)]
+pub struct StreamerPackets {
+    sequence: u16,
+    timestamp: u32,
+    packet: Vec<u8>,
+}
+
+impl StreamerPackets {
+    /// The next packet, with that payload.
+    pub fn next(&mut self, payload: &[u8]) -> &[u8] {
+        self.packet.clear();
+        self.packet.extend_from_slice(&[0x80, 0]);
+        self.packet.extend_from_slice(&self.sequence.to_be_bytes());
+        self.packet.extend_from_slice(&self.timestamp.to_be_bytes());
+        self.packet.extend_from_slice(&[0; 4]);
+        self.packet.extend_from_slice(payload);
+        self.sequence = self.sequence.wrapping_add(1);
+        self.timestamp = self.timestamp.wrapping_add(payload.len() as u32);
+        &self.packet
+    }
+}
+
 /// Cuts a byte stream into packets. It holds one unfinished frame at most.
 pub struct Deframer {
     framing: Framing,

@@ -36,7 +36,7 @@ pub use control::{Control, ControlConfig, Outgoing, RemoteReport};
 pub use directory::{Announcer, Change, Directory, Listed, Unlisted, description_from_txt, description_to_txt};
 pub use event::{TELEPHONE_EVENT, TelephoneEvent, code_of, key_of};
 pub use extension::{ExtensionMap, HeaderExtension, HeaderFacts};
-pub use framing::{Deframer, Framing, FramingError, read_streamer_greeting, streamer_greeting};
+pub use framing::{Deframer, Framing, FramingError, StreamerPackets, read_streamer_greeting, streamer_greeting};
 pub use heard::Route;
 pub use ntp::NtpTime;
 pub use opus::opus_ticks;

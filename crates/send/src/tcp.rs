@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::json;
 use vox_cli::{Failure, note, stop_requested, wait_any, warn};
 use vox_frame::Rate;
-use vox_rtp::{Deframer, Framing, Packet, Protocol, read_streamer_greeting, streamer_greeting};
+use vox_rtp::{Deframer, Framing, Packet, Protocol, StreamerPackets, read_streamer_greeting, streamer_greeting};
 use vox_sys::{monotonic_ns, net, tcp};
 
 use crate::queue::Queue;
@@ -51,7 +51,7 @@ pub(crate) struct TcpOutlet {
     name: String,
     carriage: Carriage,
     role: Role,
-    dialect: Dialect,
+    dialect: StreamerPackets,
     rate: Option<Rate>,
     dropped: u64,
     connections: u64,
@@ -85,14 +85,6 @@ struct Peer {
     silent: bool,
 }
 
-/// The TCP streamer's own RTP: payload type 0, source 0, numbers and timestamps from 0.
-#[derive(Default)]
-struct Dialect {
-    sequence: u16,
-    timestamp: u32,
-    packet: Vec<u8>,
-}
-
 impl TcpOutlet {
     /// Connects to `destination`, or listens there.
     pub(crate) fn open(destination: &str, listen: bool, carriage: Carriage) -> Result<Self, Failure> {
@@ -109,7 +101,7 @@ impl TcpOutlet {
             name: format!("tcp://{destination}"),
             carriage,
             role,
-            dialect: Dialect::default(),
+            dialect: StreamerPackets::default(),
             rate: None,
             dropped: 0,
             connections: 0,
@@ -148,7 +140,7 @@ impl TcpOutlet {
         self.advance(now)?;
         let packet = match self.carriage.framing {
             Framing::Rfc4571 => packet,
-            Framing::TcpStreamer => self.dialect.write(packet),
+            Framing::TcpStreamer => self.dialect.next(Packet::parse(packet).map_or(&[][..], |packet| packet.payload)),
         };
         let mut framed = Vec::with_capacity(packet.len() + 4);
         if !self.carriage.framing.write(packet, &mut framed) {
@@ -409,21 +401,5 @@ impl Peer {
         }
         self.greeting = None;
         Ok(Ok(()))
-    }
-}
-
-impl Dialect {
-    /// The packet as the TCP streamer has it: its timestamp counts bytes.
-    fn write(&mut self, packet: &[u8]) -> &[u8] {
-        let payload = Packet::parse(packet).map_or(&[][..], |packet| packet.payload);
-        self.packet.clear();
-        self.packet.extend_from_slice(&[0x80, 0]);
-        self.packet.extend_from_slice(&self.sequence.to_be_bytes());
-        self.packet.extend_from_slice(&self.timestamp.to_be_bytes());
-        self.packet.extend_from_slice(&[0; 4]);
-        self.packet.extend_from_slice(payload);
-        self.sequence = self.sequence.wrapping_add(1);
-        self.timestamp = self.timestamp.wrapping_add(payload.len() as u32);
-        &self.packet
     }
 }
