@@ -132,8 +132,9 @@ impl Fit {
     fn stretch(&mut self, missing: usize, wanted: usize) -> usize {
         let before = self.frames(WINDOW_US).min(self.read);
         let after = self.waiting().min(self.frames(WINDOW_US));
-        let least = self.frames(LEAST_US).max(missing.min(self.frames(MOST_US)));
-        let most = (least + self.frames(LEAST_US)).max(self.frames(MOST_US)).min(self.read - before);
+        // Wide enough to hold a whole number of periods, whatever the pitch.
+        let least = self.frames(LEAST_US).max(missing.min(self.frames(MOST_US) / 2));
+        let most = self.frames(MOST_US).min(self.read - before);
         self.downmix();
         let lags = least.min(most)..=most;
         let found = splice::find(self.mono(), self.rate, self.read, (before, after), Jump::Back, lags);
@@ -146,8 +147,9 @@ impl Fit {
         if seam.lag >= missing {
             return wanted;
         }
-        // The piece is played to its end, then something is repeated again.
-        (self.level() - self.spare(wanted)).min(wanted)
+        // The piece is played, then something is repeated again: with what is left of the piece to fade from.
+        let reach = self.level() - self.spare(wanted);
+        (reach - self.frames(FADE_US).min(reach / 2)).min(wanted)
     }
 
     /// Leaves something out where there is too much, behind which `wanted` frames can still be played.

@@ -191,6 +191,25 @@ fn a_tone_stays_clean_while_the_delay_changes() {
 }
 
 #[test]
+fn a_tone_stays_clean_through_all_that_a_jitter_buffer_asks_for() {
+    // Twice as long while something is held up, then back as in speech, and as in a pause.
+    let in_speech: Slots = |n| if n % 60 / 2 == 5 { 960 } else { [0, -192][usize::from((30..40).contains(&(n % 60)))] };
+    let in_a_pause: Slots =
+        |n| if n % 60 / 4 == 2 { 480 } else { [0, -384][usize::from((30..35).contains(&(n % 60)))] };
+    for slots in [in_speech, in_a_pause] {
+        for frequency in [220.0, 440.0, 997.0, 1_760.0, 3_100.0] {
+            let (out, fit) = fit(48_000, Channels::MONO, &tone(frequency, 48_000, 6.0), slots);
+            let stats = fit.stats();
+            assert!(stats.inserted > 4_800 && stats.removed > 4_800, "{stats:?}");
+            let clean = spurious(&out, frequency, 48_000);
+            let rough = roughness(&out, frequency, 48_000);
+            assert!(clean >= 40.0, "{frequency} Hz: {clean:.1} dB");
+            assert!(rough < 1.5, "{frequency} Hz: a click of {rough:.1}");
+        }
+    }
+}
+
+#[test]
 fn a_clock_that_drifts_is_resampled_away_without_a_seam() {
     for ppm in [-300_i64, -50, 50, 300] {
         let slots: Slots = match ppm {

@@ -30,19 +30,29 @@ fn run(arguments: &[&str], input: &[u8]) -> Done {
 fn opening() -> Vec<u8> {
     let mut bytes = Vec::new();
     Opening::new(0, [0; 16]).write(&mut bytes);
+    bytes.extend(announcement(ID));
+    bytes
+}
+
+fn announcement(id: StreamId) -> Vec<u8> {
+    let mut bytes = Vec::new();
     let mut format = Format::new(Codec::Opus, Rate::HZ_48000, Channels::MONO, 960);
     format.live = true;
-    Record::Format(ID, format).write(&mut bytes);
+    Record::Format(id, format).write(&mut bytes);
     bytes
 }
 
 fn audio(n: u64, arrived_ms: i64) -> Vec<u8> {
+    audio_of(ID, n, arrived_ms)
+}
+
+fn audio_of(id: StreamId, n: u64, arrived_ms: i64) -> Vec<u8> {
     let mut bytes = Vec::new();
     let times = Times { arrived: Some(Stamp::from_ns(1_700_000_000_000 * MS + arrived_ms * MS)), ..Times::default() };
     let (sequence, timestamp) = (SequenceNumber(n), MediaTime(n * 960));
     let payload = &[n as u8; 40];
     let audio = Audio {
-        id: ID,
+        id,
         sequence,
         timestamp,
         duration: 960,
@@ -144,6 +154,51 @@ fn five_runs_give_the_same_bytes_and_gapless_timelines() {
     assert_eq!(media, MediaTime(500 * 960));
     assert_eq!(lost + late + played, 500, "every packet is played or a gap");
     assert!(lost > 20 && inserted > 0 && played > 300, "{lost} lost, {inserted} insertions, {played} played");
+}
+
+/// What leaves of a stream: when it is due, for how long, and the audio.
+fn left_of(bytes: &[u8], id: StreamId) -> Vec<(i64, u64, Option<u64>)> {
+    let mut left = Vec::new();
+    records(bytes, |record| match record {
+        Record::Audio(audio) if audio.id == id => {
+            let slot = audio.slot.expect("a slot").into();
+            left.push((audio.times.due.expect("a due time").ns(), slot, Some(audio.sequence.0)));
+        }
+        Record::Gap(gap) if gap.id == id => {
+            left.push((gap.times.due.expect("a due time").ns(), gap.slot.expect("a slot"), None));
+        }
+        _ => {}
+    });
+    // What is concealed behind the last packet lasts until somebody says that there is none.
+    let last = left.iter().rposition(|(.., audio)| audio.is_some()).map_or(0, |last| last + 1);
+    left.truncate(last);
+    left
+}
+
+#[test]
+fn two_sessions_synchronous_and_overlapping_do_not_notice_each_other() {
+    let other = StreamId(8);
+    // The one loses every ninth packet; the other begins as many ms later, and stalls at times.
+    for begins in [0, 3_001] {
+        let one = (0..400).filter(|n| n % 9 != 4).map(|n| (20 * n as i64, ID, n));
+        let two = (0..400)
+            .map(|n| (begins + 20 * n as i64 + if n % 50 < 5 { 90 - 20 * (n % 50) as i64 } else { 0 }, other, n));
+        let mut packets: Vec<(i64, StreamId, u64)> = one.chain(two).collect();
+        packets.sort();
+        let stream = |wanted: &[StreamId]| {
+            let mut bytes = opening();
+            bytes.extend(announcement(other));
+            let packets = packets.iter().filter(|(_, id, _)| wanted.contains(id));
+            packets.for_each(|(arrived, id, n)| bytes.extend(audio_of(*id, *n, *arrived)));
+            bytes
+        };
+        let both = run(&["--virtual"], &stream(&[ID, other])).stdout;
+        for id in [ID, other] {
+            let alone = left_of(&run(&["--virtual"], &stream(&[id])).stdout, id);
+            assert!(alone.iter().filter(|(.., audio)| audio.is_some()).count() > 300);
+            assert!(left_of(&both, id) == alone, "stream {} leaves otherwise beside another", id.0);
+        }
+    }
 }
 
 #[test]

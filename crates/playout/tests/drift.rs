@@ -17,11 +17,10 @@ fn drifting(name: &str, ppm: f64) -> Link {
 
 #[test]
 fn the_delay_holds_to_2_ms_whatever_the_clocks_do() {
-    // A day of the fastest sender, an hour of the others.
-    let day = Call { frame_ms: 120, ..Call::over(drifting("lan", 300.0), 1) }.lasting(86_400);
-    let hours = [-300.0, -200.0, -50.0, 50.0, 200.0].map(|ppm| Call::over(drifting("lan", ppm), 1).lasting(3_600));
-    for call in hours.iter().chain([&day]) {
-        let heard = hear(call);
+    // A day of each.
+    for ppm in [-300.0, -200.0, -50.0, 50.0, 200.0, 300.0] {
+        let call = Call { frame_ms: 120, ..Call::over(drifting("lan", ppm), 1) }.lasting(86_400);
+        let heard = hear(&call);
         let settled = heard.excess().filter(|(at, _)| at.ns() > 60 * S).map(|(_, excess)| excess);
         let (least, most) = settled.fold((i64::MAX, i64::MIN), |(least, most), one| (least.min(one), most.max(one)));
         assert!(most - least < 2 * MS, "{} ppm: from {least} to {most} ns", call.link.ppm);

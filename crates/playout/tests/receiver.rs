@@ -156,6 +156,19 @@ fn initial_latency_of_a_stream_that_is_one_packet() {
 }
 
 #[test]
+fn timeout() {
+    let mut receiver = Receiver::new(Adaptive::default());
+    receiver.stream(0..100, 7.0);
+    // Nothing comes any more, and nobody says so: what is concealed has an end, and then nothing is waited for.
+    receiver.run(Some(Stamp::from_ns(60_000 * MS)));
+    assert_eq!(receiver.playout.next_deadline(), None);
+    let end = of(&receiver.left, 99).due + 20.0;
+    let last = receiver.left.last().expect("something left");
+    assert!((last.due + last.slot - end - 200.0).abs() < 20.0, "concealed up to {} ms", last.due + last.slot - end);
+    assert_eq!(receiver.playout.held_packets(), 0);
+}
+
+#[test]
 fn initial_trim() {
     let mut receiver = Receiver::new(Adaptive::default());
     // A second of backlog, then as it comes.
