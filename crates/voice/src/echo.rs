@@ -4,7 +4,7 @@ use vox_frame::{Channels, Rate};
 
 use crate::processor::PIECES;
 use crate::reference::Reference;
-use crate::{Effects, Processor, Unsupported};
+use crate::{Processor, Unsupported};
 
 /// How much earlier than its time the loudspeaker is taken to be heard, in ns: the canceller finds any echo that comes
 /// after what it is of, but none that comes before, and what sound systems say of their delays is not that exact.
@@ -25,8 +25,7 @@ impl EchoCanceller {
     /// # Errors
     /// Where the library does not take such a stream.
     pub fn new(rate: Rate, channels: Channels) -> Result<Self, Unsupported> {
-        let effects = Effects { echo: true, ..Effects::default() };
-        Ok(Self { processor: Processor::new(rate, channels, effects)?, rate, reference: None, far: Vec::new() })
+        Ok(Self { processor: Processor::against_echo(rate, channels)?, rate, reference: None, far: Vec::new() })
     }
 
     /// Frames that come out before the first that went in does.

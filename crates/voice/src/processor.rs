@@ -27,8 +27,6 @@ pub struct Effects {
     pub noise: Option<Strength>,
     /// The level of speech is made even.
     pub gain: Option<Automatic>,
-    /// Echo is taken out ([`EchoCanceller`](crate::EchoCanceller) says of what).
-    pub(crate) echo: bool,
 }
 
 /// How much noise is taken away.
@@ -85,17 +83,26 @@ impl Processor {
     /// # Errors
     /// Where the library does not take such a stream.
     pub fn new(rate: Rate, channels: Channels, effects: Effects) -> Result<Self, Unsupported> {
+        Self::build(rate, channels, effects.config(), false)
+    }
+
+    /// One that takes echo out: before each piece it must [`hear`](Self::hear) what a loudspeaker plays.
+    pub(crate) fn against_echo(rate: Rate, channels: Channels) -> Result<Self, Unsupported> {
+        let echo_canceller = Some(EchoCanceller::default());
+        Self::build(rate, channels, Config { echo_canceller, ..Effects::default().config() }, true)
+    }
+
+    fn build(rate: Rate, channels: Channels, config: Config, echo: bool) -> Result<Self, Unsupported> {
         if !RATES.contains(&rate.hz()) || channels.count() > MAX_CHANNELS {
             return Err(Unsupported(rate, channels));
         }
-        let mut probe = Self::unmeasured(rate, channels, effects);
-        Ok(Self { delay: probe.measure(effects.echo), ..Self::unmeasured(rate, channels, effects) })
+        let mut probe = Self::unmeasured(rate, channels, config.clone());
+        Ok(Self { delay: probe.measure(echo), ..Self::unmeasured(rate, channels, config) })
     }
 
-    fn unmeasured(rate: Rate, channels: Channels, effects: Effects) -> Self {
+    fn unmeasured(rate: Rate, channels: Channels, config: Config) -> Self {
         let stream = StreamConfig::new(rate.hz(), channels.count() as u16);
-        let library =
-            AudioProcessing::builder().config(effects.config()).capture_config(stream).render_config(stream).build();
+        let library = AudioProcessing::builder().config(config).capture_config(stream).render_config(stream).build();
         let (count, piece) = (channels.count(), (rate.hz() / PIECES) as usize);
         let planes = vec![vec![0.0; piece]; count];
         let (pending, far) = (Vec::new(), Vec::new());
@@ -210,8 +217,7 @@ impl Effects {
         });
         let pipeline =
             Pipeline { maximum_internal_processing_rate: MaxProcessingRate::Rate48kHz, ..Pipeline::default() };
-        let echo_canceller = self.echo.then(EchoCanceller::default);
-        Config { pipeline, echo_canceller, noise_suppression, gain_controller2, ..Config::default() }
+        Config { pipeline, noise_suppression, gain_controller2, ..Config::default() }
     }
 }
 
