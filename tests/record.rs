@@ -465,6 +465,43 @@ fn killed(scratch: &Scratch, kind: &str, after_ms: u64) {
 }
 
 #[test]
+fn a_killed_recorder_leaves_streams_that_were_over_as_long_as_the_others() {
+    let scratch = Scratch::new("record-killed-late");
+    let mut opus = Format::new(Codec::Opus, Rate::HZ_48000, Channels::MONO, 960);
+    opus.label = Some("opus".to_owned());
+    let mut session = Session::default();
+    session.open(START, 1, &telephone("short"));
+    session.open(START, 2, &opus);
+    session.open(START, 3, &telephone("long"));
+    for n in 0..300_u64 {
+        let at = START + n as i64 * FRAME;
+        if n < 50 {
+            session.packet(at, 1, n * 160, 160, arrived(at), &[7; 160]);
+            session.packet(at, 2, n * 960, 960, arrived(at), &[0xf8, 0xff, 0xfe]);
+        }
+        session.packet(at, 3, n * 160, 160, arrived(at), &[9; 160]);
+    }
+    session.end(START + SECOND, 1, 8_000);
+    session.end(START + SECOND, 2, 48_000);
+    session.save(&scratch.path("session.vox"));
+    for (format, files) in [("wav", ["short.wav", "opus.wav"]), ("opus", ["short.wav", "opus.opus"])] {
+        let take = "vox-record --name {label} --format";
+        let running = scratch.spawn(&format!("{{ cat session.vox; sleep 30; }} | {take} {format} {format}/"));
+        let long = scratch.path(&format!("{format}/long.wav"));
+        let grown = || fs::metadata(&long).is_ok_and(|file| file.len() > 5 * 16_000);
+        assert!(await_until(Duration::from_secs(10), grown), "{}", running.stderr());
+        // As often as files are made whole.
+        std::thread::sleep(Duration::from_millis(600));
+        signal(running.pid_of("vox-record"), Signal::KILL);
+        for file in files {
+            let path = scratch.path(&format!("{format}/{file}"));
+            let seconds = decoded(&path).len() as f64 / if file.starts_with("opus") { 48_000.0 } else { 8_000.0 };
+            assert!(seconds > 4.5, "{format}/{file}: {seconds} s");
+        }
+    }
+}
+
+#[test]
 fn a_full_disk_is_said_and_leaves_a_whole_file() {
     let scratch = Scratch::new("record-full");
     speech(&scratch, "said.wav", Speech::stereo(48_000, 2_000_000));

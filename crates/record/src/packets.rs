@@ -24,6 +24,9 @@ const PREROLL: u64 = 3840;
 /// The shortest packet, in ticks: 2.5 ms.
 const SHORTEST: i64 = 120;
 
+/// The longest packet of silence, in ticks.
+const WHOLE: i64 = 960;
+
 /// How much of a gap is concealed by packets that say that they are missing, in ticks.
 const CONCEALED: i64 = 24_000;
 
@@ -145,6 +148,18 @@ impl OpusLane {
         ogg.writer.flush();
         ogg.append()?;
         Ok(Some(Arc::clone(&ogg.file)))
+    }
+
+    /// Grows with the recording, up to `ns` since it began.
+    ///
+    /// # Errors
+    /// Where it cannot be written (1).
+    pub(crate) fn keep_up(&mut self, ns: i64, store: &mut Store) -> Result<(), Failure> {
+        let missing = self.position.map_or(0, |position| Rate::HZ_48000.ticks(ns).cast_signed() - position);
+        if self.spurts || self.ogg.is_none() || missing < WHOLE {
+            return Ok(());
+        }
+        self.fill(missing / WHOLE * WHOLE, false, store)
     }
 
     /// Ends the file so that the recording is `ns` long.

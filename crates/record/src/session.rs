@@ -119,6 +119,7 @@ impl<'a> Session<'a> {
         // A stream may be announced long before its first record: until then nobody knows when the recording begins.
         if self.clock != Stamp::ZERO {
             self.sweep()?;
+            self.keep_up()?;
         }
         let mut files = Vec::new();
         for track in self.open.values_mut().chain(&mut self.ended) {
@@ -269,6 +270,20 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Lets the files of streams that are over grow with the recording, so that a crash leaves them as long as the rest.
+    fn keep_up(&mut self) -> Result<(), Failure> {
+        let reached = self.open.values().map(Track::reached_ns).fold(self.longest, i64::max);
+        for track in &mut self.ended {
+            if let Some(tape) = track.pcm.as_mut().and_then(PcmLane::tape) {
+                catch_up(tape, reached, &mut self.store)?;
+            }
+            if let Some(opus) = &mut track.opus {
+                opus.keep_up(reached, &mut self.store)?;
+            }
+        }
+        Ok(())
+    }
+
     /// When the recording begins: with the earliest of the first records of all streams that begin together.
     fn origin(&mut self, now: bool) -> Result<Option<Stamp>, Failure> {
         if self.origin.is_none() {
@@ -326,10 +341,8 @@ impl<'a> Session<'a> {
 fn pad(mut track: Track, length: i64, store: &mut Store) -> Result<(), Failure> {
     let mut outcome = Ok(());
     if let Some(pcm) = &mut track.pcm {
-        let rate = pcm.rate();
         if let Some(tape) = pcm.tape() {
-            let missing = rate.ticks(length).saturating_sub(tape.position());
-            let padded = tape.silence(store, missing);
+            let padded = catch_up(tape, length, store);
             outcome = tape.cut(store).and(padded);
         }
     }
@@ -337,4 +350,10 @@ fn pad(mut track: Track, length: i64, store: &mut Store) -> Result<(), Failure> 
         outcome = opus.finish(length, store).and(outcome);
     }
     outcome
+}
+
+/// Silence up to `length` ns.
+fn catch_up(tape: &mut Tape, length: i64, store: &mut Store) -> Result<(), Failure> {
+    let missing = tape.rate().ticks(length).saturating_sub(tape.position());
+    if missing > 0 { tape.silence(store, missing) } else { Ok(()) }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 use vox_cli::Failure;
 use vox_container::wav::Spec;
+use vox_frame::Rate;
 
 use crate::args::Split;
 use crate::file::PcmFile;
@@ -39,6 +40,11 @@ impl Tape {
         };
         let spurts = split == Some(Split::Talkspurt);
         Self { facts, stream, spec, file: None, position: 0, every, until: u64::MAX, spurts, parts: 0, dirty: false }
+    }
+
+    /// Frames a second.
+    pub(crate) const fn rate(&self) -> Rate {
+        self.spec.rate
     }
 
     /// Frames since the recording began.
