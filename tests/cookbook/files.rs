@@ -7,6 +7,7 @@ use vox_e2e::{Speech, Wav, need, speech, ulaw};
 
 use crate::calls::is_heard;
 use crate::kitchen::Kitchen;
+use crate::mixing::words;
 
 const SAID: Speech = Speech::mono(48_000, 96_000);
 
@@ -64,6 +65,16 @@ pub(crate) fn new_file_every_so_often(kitchen: &mut Kitchen<'_>) {
     assert_eq!(parts.iter().map(Wav::frames).collect::<Vec<_>>(), [48_000, 48_000, 24_000]);
     let joined: Vec<i16> = parts.into_iter().flat_map(|part| part.samples).collect();
     assert!(joined == said.samples, "together they are what was said");
+}
+
+pub(crate) fn each_thing_said(kitchen: &mut Kitchen<'_>) {
+    need(&["sox"]);
+    words(kitchen);
+    kitchen.run(0);
+    let said: Vec<Wav> = files(kitchen, "takes", ".wav").iter().map(|path| Wav::read(path)).collect();
+    assert!((2..=4).contains(&said.len()), "{} files", said.len());
+    let seconds = said.iter().map(Wav::frames).sum::<usize>() as f64 / 48_000.0;
+    assert!((1.5..4.0).contains(&seconds), "{seconds} s of voice");
 }
 
 pub(crate) fn mend(kitchen: &mut Kitchen<'_>) {

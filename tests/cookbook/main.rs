@@ -50,6 +50,7 @@ const COOKBOOK: &[(&str, Cook)] = &[
     ("A session again, faster", files::session_faster),
     ("A file into Ogg Opus", files::into_ogg_opus),
     ("A new file every so often", files::new_file_every_so_often),
+    ("A file for each thing that is said", files::each_thing_said),
     ("Mend a recording that was cut off", files::mend),
     ("Cut, quieten, fade", files::cut_quieten_fade),
     ("Look at it", files::look_at_it),

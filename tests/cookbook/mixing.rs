@@ -54,6 +54,16 @@ pub(crate) fn write_down(kitchen: &mut Kitchen<'_>) {
     need(&["pocketsphinx_continuous", "sox"]);
     let grammar = "#JSGF V1.0;\ngrammar words;\npublic <words> = (front | rear | side) (left | right | center);\n";
     std::fs::write(kitchen.scratch.path("words.gram"), grammar).expect("a grammar");
+    words(kitchen);
+    let studio = kitchen.listen(0, 5004);
+    kitchen.run(1);
+    kitchen.end(studio);
+    let said = kitchen.text("said.txt");
+    assert_eq!(said.lines().collect::<Vec<_>>(), ["rear left", "front center"]);
+}
+
+/// Two things that are said, each before a second of silence, in `words.wav`.
+pub(crate) fn words(kitchen: &Kitchen<'_>) {
     let sounds = "/usr/share/sounds/alsa";
     kitchen
         .scratch
@@ -62,9 +72,4 @@ pub(crate) fn write_down(kitchen: &mut Kitchen<'_>) {
              sox Rear_Left.wav Front_Center.wav words.wav"
         ))
         .succeeded();
-    let studio = kitchen.listen(0, 5004);
-    kitchen.run(1);
-    kitchen.end(studio);
-    let said = kitchen.text("said.txt");
-    assert_eq!(said.lines().collect::<Vec<_>>(), ["rear left", "front center"]);
 }

@@ -59,7 +59,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TEMPLATE", default_value = "{start}-{label}")]
     pub(crate) name: String,
 
-    /// Begin a new file for each talk spurt, or after that time.
+    /// Begin a new file for each talk spurt (between gaps that are silent: vox-gate makes them), or after that time.
     #[arg(long, value_name = "talkspurt|DURATION")]
     pub(crate) split: Option<Split>,
 

@@ -340,11 +340,9 @@ impl<'a> Session<'a> {
 /// Ends the files of a stream so that they are `length` ns long. Every file is ended, also where one cannot be.
 fn pad(mut track: Track, length: i64, store: &mut Store) -> Result<(), Failure> {
     let mut outcome = Ok(());
-    if let Some(pcm) = &mut track.pcm {
-        if let Some(tape) = pcm.tape() {
-            let padded = catch_up(tape, length, store);
-            outcome = tape.cut(store).and(padded);
-        }
+    if let Some(tape) = track.pcm.as_mut().and_then(PcmLane::tape) {
+        let padded = catch_up(tape, length, store);
+        outcome = tape.cut(store).and(padded);
     }
     if let Some(opus) = &mut track.opus {
         outcome = opus.finish(length, store).and(outcome);
