@@ -21,6 +21,8 @@ from pathlib import Path
 import latency
 
 WARM_UP_S = 6
+# Who takes less than that of a core hears nothing.
+LEAST = 0.001
 CAPS = "application/x-rtp,media=audio,clock-rate=48000,encoding-name=OPUS,payload=96"
 GST = f"exec gst-launch-1.0 -q udpsrc port=$PORT caps={CAPS} ! rtpjitterbuffer latency=40 ! rtpopusdepay ! opusdec"
 VOX = "$BIN/vox-recv :$PORT --map 96=opus/48000/2 | $BIN/vox-jitter $JITTER | $BIN/vox-play"
@@ -80,7 +82,11 @@ def measure(speech, seconds, stages, jitter="", play=""):
         before, began = {name: spent(session) for name, session in sessions.items()}, time.monotonic()
         time.sleep(seconds)
         after, took = {name: spent(session) for name, session in sessions.items()}, time.monotonic() - began
-        return {name: shares(before[name], after[name], took) for name in sessions}
+        costs = {name: shares(before[name], after[name], took) for name in sessions}
+        silent = [name for name, programs in costs.items() if sum(programs.values()) < LEAST]
+        if silent:
+            raise RuntimeError(f"did not play: {', '.join(silent)}")
+        return costs
     finally:
         for process in reversed(running):
             latency.kill(process)
