@@ -184,6 +184,43 @@ fn nothing_is_sent_while_the_key_is_up_and_no_packet_counts_as_lost() {
 }
 
 #[test]
+fn a_relay_that_is_muted_sends_the_numbers_without_the_audio() {
+    let scratch = Scratch::new("control-relay");
+    let (near, far) = (free_port(), free_port());
+    assert!(Command::new("mkfifo").arg(scratch.path("relay")).status().expect("mkfifo").success());
+    let hear = scratch.spawn(&format!("vox-recv :{far} --idle-timeout 3s >heard.vox"));
+    await_udp(far);
+    let relay = scratch
+        .spawn(&format!("vox-recv :{near} --idle-timeout 2s | vox-send 127.0.0.1:{far} --no-rtcp --control relay"));
+    await_udp(near);
+    let say = scratch.spawn(&format!(
+        "vox-capture tone:440 --rate 8000 --duration 30 | vox-encode pcmu | vox-send 127.0.0.1:{near} --no-rtcp"
+    ));
+    let tell = |line: &str| fs::write(scratch.path("relay"), format!("{line}\n")).expect("a FIFO");
+    await_growth(&scratch, "heard.vox", 20 * 220);
+    tell("mute");
+    // A record without audio is smaller.
+    await_growth(&scratch, "heard.vox", 20 * 60);
+    tell("unmute");
+    await_growth(&scratch, "heard.vox", 20 * 220);
+    say.interrupt();
+    say.wait(PATIENCE).succeeded();
+    relay.wait(PATIENCE).succeeded();
+    hear.wait(PATIENCE).succeeded();
+    let entries = read_vox(&scratch.path("heard.vox"));
+    let packets: Vec<(u64, bool)> = entries
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::Audio { sequence, payload, .. } => Some((sequence.0, payload.is_empty())),
+            _ => None,
+        })
+        .collect();
+    assert!(packets.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1), "a number is missing: {packets:?}");
+    assert!(packets.iter().filter(|packet| packet.1).count() > 5, "{packets:?}");
+    assert!(packets.first().is_some_and(|packet| !packet.1) && packets.last().is_some_and(|packet| !packet.1));
+}
+
+#[test]
 fn whoever_holds_the_key_and_goes_away_is_not_heard_any_more() {
     let scratch = Scratch::new("control-left");
     // Nobody reads it, so it waits.
