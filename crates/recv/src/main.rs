@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use args::{Address, Args};
 use ports::Ports;
-use stage::Stage;
+use stage::{Crowd, Stage};
 use undo::Undo;
 use vox_cli::{Failure, Output, StatsFile};
 use vox_rtp::{ControlConfig, Description, ReceiverConfig, Session};
@@ -44,7 +44,8 @@ fn receive(args: &Args) -> Result<(), Failure> {
     let answers = !ports.has_everybody();
     let reporting = reporting(args, answers);
     let session = Session::new(clock.now(), hearing(session, args), reporting);
-    let mut stage = Stage { args, session, ports, undo, output, clock, stats, told: BTreeSet::new() };
+    let mut stage =
+        Stage { args, session, ports, undo, output, clock, stats, told: BTreeSet::new(), crowd: Crowd::default() };
     let outcome = stage.run();
     stage.summarise();
     outcome
