@@ -44,6 +44,25 @@ fn losses_delays_and_levels_are_measured() {
 }
 
 #[test]
+fn people_would_hear_what_the_codec_and_the_network_did() {
+    let scratch = Scratch::new("score-mos");
+    speech(&scratch, "said.wav", Speech::mono(48_000, 960_000));
+    let mos = |way: &str| {
+        scratch.run(&format!("vox-capture said.wav | {way} vox-record got.wav")).succeeded();
+        let outcome = scratch.run("vox-score said.wav got.wav --mos --json; rm got.wav got.jsonl").succeeded();
+        let score: Value = serde_json::from_str(&outcome.text()).expect("a line of JSON");
+        number(&score["perceived"], "mos")
+    };
+    let same = mos("");
+    let good = mos("vox-encode opus --bitrate 24k |");
+    let poor = mos("vox-encode opus --bitrate 6k |");
+    let lossy = mos("vox-encode opus --bitrate 24k | vox-impair loss10 --seed 3 | vox-jitter --virtual | vox-decode |");
+    // P.862.2 ends at 4.64.
+    assert!(same > 4.6, "nothing was done: {same}");
+    assert!(same > good && good > 3.5 && good > poor + 0.5 && good > lossy + 0.5, "{same}, {good}, {poor}, {lossy}");
+}
+
+#[test]
 fn limits_that_do_not_hold_end_with_6() {
     let scratch = Scratch::new("score-limits");
     speech(&scratch, "said.wav", Speech::mono(48_000, 480_000));

@@ -32,6 +32,11 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) json: bool,
 
+    /// Also judge as people would: PESQ for wideband speech (ITU-T P.862.2), 1 to 4.64, of each ten seconds. For speech
+    /// only, and it takes its time.
+    #[arg(long)]
+    pub(crate) mos: bool,
+
     /// The longest span that may be missing, in ms.
     #[arg(long, value_name = "TIME")]
     pub(crate) max_gap: Option<Millis>,
@@ -55,6 +60,10 @@ pub(crate) struct Args {
     /// The least segmental signal-to-noise ratio, in dB.
     #[arg(long, value_name = "DB", allow_negative_numbers = true)]
     pub(crate) min_snr: Option<f64>,
+
+    /// The least mean of --mos, which this asks for.
+    #[arg(long, value_name = "MOS")]
+    pub(crate) min_mos: Option<f64>,
 
     /// How much louder or quieter it may be, in dB.
     #[arg(long, value_name = "DB")]

@@ -2,6 +2,7 @@
 
 mod args;
 mod mono;
+mod perceived;
 mod score;
 mod track;
 
@@ -27,7 +28,10 @@ fn compare(args: &Args) -> Result<(), Failure> {
     let hz = rate.hz() as usize;
     let guess = (said.loudness().later(&heard.loudness()) * hz as f64).round() as i64;
     let fixes = track::follow(&said.samples, &heard.samples, hz, guess);
-    let score = score(&said.samples, &heard.samples, hz, &fixes);
+    let mut score = score(&said.samples, &heard.samples, hz, &fixes);
+    if args.mos || args.min_mos.is_some() {
+        score.perceived = perceived::perceive(&mut said, &mut heard, &fixes);
+    }
     let text = if args.json { serde_json::to_string(&score).unwrap_or_default() + "\n" } else { show(&score) };
     vox_cli::print(&text)?;
     judge(args, &score)
@@ -39,6 +43,9 @@ fn show(score: &Score) -> String {
         let ms: f64 = spans.iter().map(|span| span.seconds * 1e3).sum();
         format!("{} ({ms:.0} ms{first})", spans.len())
     };
+    let perceived = score.perceived.map_or_else(String::new, |perceived| {
+        format!("MOS       {:.2}, the worst {:.2} at {:.0} s\n", perceived.mos, perceived.worst_mos, perceived.worst_at)
+    });
     let ppm = score.clock_ppm.map_or_else(|| "too short to tell".to_owned(), |ppm| format!("{ppm:+.1} ppm"));
     format!(
         "length    {:.3} s said, {:.3} s heard\n\
@@ -50,7 +57,7 @@ fn show(score: &Score) -> String {
          repeated  {}\n\
          left out  {}\n\
          level     {:+.2} dB, {} samples clipped\n\
-         SNR       {:.1} dB segmental, {:.1} dB in all\n",
+         SNR       {:.1} dB segmental, {:.1} dB in all\n{perceived}",
         score.said_seconds,
         score.heard_seconds,
         score.found * 100.0,
@@ -80,6 +87,7 @@ fn judge(args: &Args, score: &Score) -> Result<(), Failure> {
         ("level, dB", score.level_db.abs(), args.max_level),
         // Less is worse: both are turned round.
         ("minus segmental SNR, dB", -score.segmental_snr_db, args.min_snr.map(|least| -least)),
+        ("minus MOS", -score.perceived.map_or(0.0, |perceived| perceived.mos), args.min_mos.map(|least| -least)),
     ];
     let mut holds = true;
     let asked = at_most.iter().any(|(_, _, limit)| limit.is_some());

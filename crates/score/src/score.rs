@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::perceived::Perceived;
 use crate::track::{Fix, rms, says_something};
 
 /// A frame of the comparison, in ms.
@@ -32,6 +33,9 @@ pub(crate) struct Span {
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Score {
+    /// How well it sounds, where that was asked for and somebody speaks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) perceived: Option<Perceived>,
     /// Seconds that were said.
     pub(crate) said_seconds: f64,
     /// Seconds that were heard.
