@@ -43,7 +43,8 @@ fn to(cell: Cell, hear: &str) -> Call {
 fn from(cell: Cell, say: &str) -> Call {
     let (ask, own) = own(cell.coding);
     let script = format!("{ask}{}{say}\nwait $receiver\n", receive(cell, "--rtcp-mux"));
-    Call { own, says: Some(("peer.json", "\"roundTripTime\": 0.")), ..Call::new(script, "heard.wav") }
+    let says = (cell.path == Path::Reports).then_some(("peer.json", "\"roundTripTime\": 0."));
+    Call { own, says, ..Call::new(script, "heard.wav") }
 }
 
 const fn file(cell: Cell) -> &'static str {

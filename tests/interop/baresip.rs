@@ -35,11 +35,11 @@ fn call(cell: Cell) -> Call {
          sipp -sf {rig}/answer.xml -i {ELSEWHERE} -p 5060 -m 1 -nostdin -key audio '{PORT} {profile} {number}' \
          -key rtpmap '{number} {rtpmap}' -key more ptime:20 -key key {KEY_BASE64} -trace_logs -log_file key.log >answer.log 2>&1 &\n\
          await udp 5060\n\
-         timeout 25 baresip -f home -e '/dial sip:vox@{ELSEWHERE}:5060' -t 20 >baresip.log 2>&1 &\n{offered}\
+         timeout 25 baresip -f home -e '/dial sip:vox@{ELSEWHERE}:5060' -t 20 >baresip.log 2>&1 &\nbaresip=$!\n{offered}\
          vox-capture {file} | {} | vox-send --duplex {ELSEWHERE}:{ITS} --local {ELSEWHERE}:{PORT} \
          --payload-type {number} --map {number}={map} --hear {number}={map} {key} --stats sent.json --rtcp-interval 1 --linger 1 \
          --max-age off | vox-jitter --delay 1000 | vox-play heard.wav\n\
-         wait\ncp sent.json heard.json\nmv home/*-dec.wav peer.wav\n",
+         kill -TERM $baresip\nwait\ncp sent.json heard.json\nmv home/*-dec.wav peer.wav\n",
         coding.encode()
     );
     let heard = if cell.way == Way::To { "peer.wav" } else { "heard.wav" };
@@ -47,6 +47,6 @@ fn call(cell: Cell) -> Call {
     let own = coding == Coding::Pcmu || (coding == Coding::Pcma && cell.way == Way::From);
     let judge = if own { Judge::Wave } else { Judge::Standard };
     // As many packets as we said that we had heard.
-    let says = Some(("baresip.log", "lost:                 0            0"));
+    let says = (cell.path == Path::Reports).then_some(("baresip.log", "lost:                 0            0"));
     Call { judge, says, ..Call::new(script, heard) }
 }

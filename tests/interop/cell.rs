@@ -165,7 +165,7 @@ pub(crate) struct Call {
     /// What the peer makes of `said.wav` when it codes and decodes it itself, as s16le; none where the standard says it.
     pub(crate) own: Option<&'static str>,
     pub(crate) judge: Judge,
-    /// For reports: what a file says when the peer has understood one of ours.
+    /// What a file must say, beside the audio; where it is about reports, that the peer has understood one of ours.
     pub(crate) says: Option<(&'static str, &'static str)>,
 }
 

@@ -15,8 +15,14 @@ const LIKE: f64 = 0.85;
 
 /// What came of a call.
 pub(crate) fn verdict(scratch: &Scratch, cell: Cell, call: &Call, said: &Wav) -> Result<Verdict, String> {
+    if let Some((file, pattern)) = call.says {
+        let bytes = fs::read(scratch.path(file)).unwrap_or_default();
+        if !String::from_utf8_lossy(&bytes).contains(pattern) {
+            return Err(format!("{file} does not say {pattern:?}"));
+        }
+    }
     if cell.path == Path::Reports {
-        return reported(scratch, cell, call);
+        return reported(scratch, cell, call.says.is_some());
     }
     let heard = heard(scratch, call.heard, said.channels).ok_or("nothing was heard")?;
     let exact = cell.coding.exact();
@@ -68,21 +74,15 @@ fn like_in_parts(said: &[i16], heard: &[i16]) -> Result<Verdict, String> {
     }
 }
 
-/// Reports in both directions. A round trip that vox-send measures is the answer to a report of its own.
-fn reported(scratch: &Scratch, cell: Cell, call: &Call) -> Result<Verdict, String> {
-    let name = if cell.way == Way::To { "sent.json" } else { "heard.json" };
+/// Reports in both directions. That ours were understood is said by the peer itself, or by a round trip that vox-send
+/// measures, which is the answer to a report of its own.
+fn reported(scratch: &Scratch, cell: Cell, understood: bool) -> Result<Verdict, String> {
+    let (name, count) = if cell.way == Way::To { ("sent.json", "reports") } else { ("heard.json", "rtcpPackets") };
     let text = fs::read_to_string(scratch.path(name)).map_err(|error| format!("{name}: {error}"))?;
     let summary: Value = text.lines().last().and_then(|line| serde_json::from_str(line).ok()).ok_or("no statistics")?;
-    let theirs = summary[if cell.way == Way::To { "reports" } else { "rtcpPackets" }].as_u64().unwrap_or_default();
-    if theirs == 0 {
+    if summary[count].as_u64().unwrap_or_default() == 0 {
         return Err(format!("no report of it came: {summary}"));
     }
-    if let Some((file, pattern)) = call.says {
-        let log = fs::read(scratch.path(file)).unwrap_or_default();
-        if !String::from_utf8_lossy(&log).contains(pattern) {
-            return Err(format!("{file} does not say {pattern:?}, after {theirs} reports of the peer"));
-        }
-        return Ok(Verdict::Reported { both: true });
-    }
-    Ok(Verdict::Reported { both: cell.way == Way::To && summary["roundTripTime"].is_f64() })
+    let answered = cell.way == Way::To && summary["roundTripTime"].is_f64();
+    Ok(Verdict::Reported { both: understood || answered })
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use vox_e2e::{Scratch, Wav, await_until, need, speech, unshare};
@@ -16,7 +16,7 @@ use crate::judge::verdict;
 use crate::stage::KEY;
 
 /// Cells of one peer that run beside each other; nearly all of their time is waiting.
-const AT_A_TIME: usize = 6;
+const AT_A_TIME: usize = 10;
 const LIMIT: Duration = Duration::from_secs(40);
 
 /// A row of the matrix.
@@ -40,31 +40,44 @@ pub(crate) fn try_all(peer: &Peer) {
         for _ in 0..AT_A_TIME {
             scope.spawn(|| {
                 while let Some(&cell) = cells.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let verdict = tried(peer, cell);
-                    results.lock().expect("no cell panics with the lock").push((cell, verdict));
+                    let result = tried(peer, cell);
+                    results.lock().expect("no cell panics with the lock").push(result);
                 }
             });
         }
     });
     let mut results = results.into_inner().expect("all cells are through");
-    results.sort_by_key(|(cell, _)| cells.iter().position(|other| other == cell));
+    results.sort_by_key(|result| cells.iter().position(|cell| *cell == result.cell));
     write_down(peer, &results);
-    let failed: Vec<_> = results.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Failed(_))).collect();
-    let told = failed.iter().map(|(cell, verdict)| format!("{}: {verdict:?}", cell.name()));
+    let failed: Vec<_> = results.iter().filter(|result| matches!(result.verdict, Verdict::Failed(_))).collect();
+    let told = failed.iter().map(|result| format!("{}: {:?}", result.cell.name(), result.verdict));
     let told = told.collect::<Vec<_>>().join("\n").replace("\\n", "\n");
     assert!(failed.is_empty(), "{}, {} cells:\n{told}", peer.name, failed.len());
 }
 
-fn tried(peer: &Peer, cell: Cell) -> Verdict {
-    match (peer.plan)(cell) {
+/// What came of a cell, after how many attempts and seconds.
+struct Tried {
+    cell: Cell,
+    verdict: Verdict,
+    attempts: u32,
+    seconds: f64,
+}
+
+fn tried(peer: &Peer, cell: Cell) -> Tried {
+    let (began, mut attempts) = (Instant::now(), 0);
+    let verdict = match (peer.plan)(cell) {
         Plan::Cannot(why) => Verdict::Cannot(why),
         Plan::NotRun(why) => Verdict::NotRun(why),
-        // A busy machine may make a peer lose audio: twice is once too often.
-        Plan::Run(call) => match run(peer, cell, &call, 1) {
-            Verdict::Failed(_) => run(peer, cell, &call, 2),
-            verdict => verdict,
+        Plan::Run(call) => loop {
+            attempts += 1;
+            let verdict = run(peer, cell, &call, attempts);
+            // A busy machine may make a peer lose audio: twice is once too often.
+            if attempts == 2 || !matches!(verdict, Verdict::Failed(_)) {
+                break verdict;
+            }
         },
-    }
+    };
+    Tried { cell, verdict, attempts, seconds: began.elapsed().as_secs_f64() }
 }
 
 fn run(peer: &Peer, cell: Cell, call: &Call, attempt: u32) -> Verdict {
@@ -101,14 +114,16 @@ fn between_silences(said: &Wav) -> Wav {
 }
 
 /// `target/interop/PEER.json`: an array of cells.
-fn write_down(peer: &Peer, results: &[(Cell, Verdict)]) {
+fn write_down(peer: &Peer, results: &[Tried]) {
     let target = target();
-    let lines = results.iter().map(|(Cell { coding, way, path }, verdict)| {
+    let lines = results.iter().map(|Tried { cell: Cell { coding, way, path }, verdict, attempts, seconds }| {
         let mut line = verdict.json();
         line["peer"] = json!(peer.name);
         line["codec"] = json!(coding.name());
         line["way"] = json!(way.name());
         line["path"] = json!(path.name());
+        line["attempts"] = json!(attempts);
+        line["seconds"] = json!((seconds * 10.0).round() / 10.0);
         line
     });
     let text = serde_json::to_string_pretty(&lines.collect::<Vec<Value>>()).expect("JSON");

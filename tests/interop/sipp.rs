@@ -1,4 +1,5 @@
-//! sipp places a call and replays the one that it was shipped with: A-law in packets of 30 ms, then the key 1.
+//! sipp places a call and replays the one that it was shipped with: A-law in packets of 30 ms, then the key 1, from a
+//! source of its own that has no audio (which is no stream to vox-recv).
 
 use crate::cell::{Call, Cell, Coding, Path, Plan, Way};
 use crate::stage::{ELSEWHERE, receive_at};
