@@ -26,18 +26,27 @@ fn a_click_that_is_said_is_heard_once_at_the_delay_that_is_reported() {
     wire.wait(Duration::from_secs(3)).succeeded();
     let stats = fs::read_to_string(scratch.path("play.json")).expect("statistics");
     assert_eq!(said.len(), 8, "clicks said, at {said:?}");
-    assert_eq!(heard.len(), 8, "each click is heard once; said at {said:?}, heard at {heard:?}; {stats}");
-    let delays: Vec<f64> = said.iter().zip(&heard).map(|(said, heard)| ms_between(*said, *heard)).collect();
+    let summary: serde_json::Value = serde_json::from_str(stats.lines().last().unwrap_or_default()).expect("a summary");
+    let delays: Vec<f64> = said.iter().filter_map(|said| delay_of(*said, &heard)).collect();
+    assert_eq!(heard.len(), delays.len(), "nothing is heard twice; said at {said:?}, heard at {heard:?}; {stats}");
+    // A machine that is too busy for its sound card loses a click now and then, and says that it lost something.
+    let stumbles =
+        ["xruns", "underruns", "cuts"].iter().filter_map(|name| summary[name].as_u64()).sum::<u64>() as usize;
+    assert!(delays.len() >= 4 && 8 - delays.len() <= stumbles, "said at {said:?}, heard at {heard:?}; {stats}");
     // The first click may still find a player that starts.
     let stable = &delays[1..];
-    assert!(stable.iter().all(|&delay| delay > 0.0 && delay < 250.0), "delays in ms: {delays:?}; {stats}");
+    let late = stable.iter().filter(|&&delay| delay > 250.0).count();
+    assert!(late <= stumbles.min(2), "delays in ms: {delays:?}; {stats}");
     // What a busy machine adds comes and goes: delay that was added to stay would show in the least one.
     let (earlier, later) = stable.split_at(stable.len() / 2);
-    assert!(least(later) < least(earlier) + 15.0, "delays in ms: {delays:?}; {stats}");
-    let summary: serde_json::Value = serde_json::from_str(stats.lines().last().unwrap_or_default()).expect("a summary");
-    let reported = summary["mouthToEarMin"].as_f64().expect("a latency") * 1e3;
+    // What vox-play keeps back for such a machine it says, and comes on top.
+    let kept = output_latencies(&stats);
+    let more = (most(&kept) - least(&kept)).max(0.0);
+    assert!(least(later) < least(earlier) + more + 15.0, "delays in ms: {delays:?}; {stats}");
+    // The mean of both, as a machine that is busy at times makes both later at times.
+    let reported = summary["mouthToEar"].as_f64().expect("a latency") * 1e3;
     // Behind the device that reports its latency there is still the sound server.
-    let measured = least(stable);
+    let measured = stable.iter().sum::<f64>() / stable.len() as f64;
     assert!((-15.0..35.0).contains(&(measured - reported)), "{reported} ms reported, {measured} ms measured; {stats}");
 }
 
@@ -71,7 +80,8 @@ fn a_stage_stopped_between_microphone_and_loudspeaker_adds_no_delay() {
     let card = Card::insert(&scratch);
     let environment = &card.environment;
     let wire = scratch.spawn(&format!(
-        "{environment}\nPULSE_SOURCE=micsrc vox-capture --rate 48000 --channels 1 | vox-encode pcmu | PULSE_SINK=spk vox-play"
+        "{environment}\nPULSE_SOURCE=micsrc vox-capture --rate 48000 --channels 1 | vox-encode pcmu \
+         | PULSE_SINK=spk vox-play --stats play.json"
     ));
     let (said, heard) = click(&scratch, &card, 14, |_| {
         thread::sleep(Duration::from_secs(5));
@@ -82,6 +92,8 @@ fn a_stage_stopped_between_microphone_and_loudspeaker_adds_no_delay() {
     });
     wire.interrupt();
     wire.wait(Duration::from_secs(3)).succeeded();
+    let stats = fs::read_to_string(scratch.path("play.json")).expect("statistics");
+    let kept = output_latencies(&stats);
     let delays: Vec<Option<f64>> = said
         .iter()
         .map(|said| heard.iter().map(|heard| ms_between(*said, *heard)).find(|delay| (0.0..900.0).contains(delay)))
@@ -91,8 +103,10 @@ fn a_stage_stopped_between_microphone_and_loudspeaker_adds_no_delay() {
     let before: Vec<f64> = delays[1..3].iter().copied().flatten().collect();
     let after: Vec<f64> = delays[10..].iter().copied().flatten().collect();
     assert!(before.len() == 2 && after.len() == 4, "delays in ms: {delays:?}");
-    // Each underrun moves what follows by 5 ms for half a minute; what stayed in the pipe would be 85 ms and more.
-    assert!(least(&after) < least(&before) + 40.0, "delays in ms: {delays:?}");
+    // What vox-play keeps back for a machine that is busy it says, and comes on top; what stayed in the pipe would be
+    // 85 ms and more.
+    let (first, last) = (least(&kept[..4]), most(&kept));
+    assert!(least(&after) - last < least(&before) - first + 40.0, "delays in ms: {delays:?}; {stats}");
 }
 
 /// Says clicks into the microphone while `meanwhile` happens; gives where they were said and where they were heard.
@@ -108,8 +122,24 @@ fn click(scratch: &Scratch, card: &Card, count: usize, meanwhile: impl FnOnce(&R
     (onsets(&both, 0), onsets(&both, 1))
 }
 
+/// How long after it was said a click was heard, in ms.
+fn delay_of(said: usize, heard: &[usize]) -> Option<f64> {
+    heard.iter().map(|heard| ms_between(said, *heard)).find(|delay| (0.0..500.0).contains(delay))
+}
+
 fn ms_between(said: usize, heard: usize) -> f64 {
     (heard as f64 - said as f64) / 48.0
+}
+
+/// The delays from due to heard that the lines of statistics tell, in ms.
+fn output_latencies(stats: &str) -> Vec<f64> {
+    let lines =
+        stats.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a line of statistics"));
+    lines.filter_map(|line| Some(line["outputLatency"].as_f64()? * 1e3)).collect()
+}
+
+fn most(delays: &[f64]) -> f64 {
+    delays.iter().copied().fold(f64::MIN, f64::max)
 }
 
 fn least(delays: &[f64]) -> f64 {

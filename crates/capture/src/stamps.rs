@@ -52,7 +52,8 @@ impl Stamps {
         let mean = self.delay.map_or(delay, |mean| mean + (delay - mean) / SMOOTHING);
         self.delay = Some(mean);
         let delivered = self.clock.time_of(self.frame).unwrap_or(block.at);
-        (missing, delivered - span - mean)
+        // A device that stood still and then gives all of it at once is ahead of its clock, but not of time.
+        (missing, delivered.min(block.at) - span - mean)
     }
 }
 
@@ -104,6 +105,19 @@ mod tests {
         let broken = |at| Block { broken: true, ..block(at) };
         assert_eq!(stamps.block(&broken(1_030 * MS)).0, 960);
         assert_eq!(stamps.block(&broken(1_040 * MS)).0, 0);
+    }
+
+    #[test]
+    fn nothing_was_captured_after_it_came() {
+        let mut stamps = stamps();
+        for n in 1..=100 {
+            stamps.block(&block(n * 10 * MS));
+        }
+        // It stands still for a tenth of a second, and then gives half a second at once, as sound servers do.
+        for n in 0..50 {
+            let (_, captured) = stamps.block(&block(1_100 * MS + n));
+            assert!(captured <= 1_090 * MS + n, "captured at {captured}");
+        }
     }
 
     #[test]

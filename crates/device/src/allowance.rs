@@ -37,11 +37,6 @@ impl Allowance {
     pub(crate) const fn take(&mut self, frames: usize) {
         self.left -= frames as i64 * PARTS;
     }
-
-    /// The device begins anew, empty.
-    pub(crate) const fn fill(&mut self) {
-        self.left = self.most;
-    }
 }
 
 #[cfg(test)]

@@ -31,6 +31,13 @@ const RETRY: Duration = Duration::from_millis(20);
 /// The shortest rest of a thread that was woken for nothing, and the longest, in ns.
 const REST_NS: (i64, i64) = (500_000, 20_000_000);
 
+/// So much more than usual that stays for so long lies before a microphone, in ns.
+const BACKLOG_NS: i64 = 40_000_000;
+const BACKLOG_STAYS_NS: i64 = 500_000_000;
+
+/// Two underruns within that time are not chance, in ns.
+const CHANCE_NS: i64 = 10_000_000_000;
+
 /// The part of a second that a sound server may take ahead, at its start and when it was late itself: one in that many.
 const SERVER: usize = 4;
 
@@ -64,10 +71,10 @@ pub(crate) fn play<T: Number>(
     mut data: impl FnMut(&mut [T], i64) + Send + 'static,
     upset: impl Fn(Upset) + Send + 'static,
 ) -> Result<Running, Refusal> {
-    let device = Device::open::<T>(name, alsa::Direction::Playback, shape)?;
-    let mut block = vec![T::EQUILIBRIUM; device.period * device.channels];
-    device.run(shape.realtime, upset, move |device, io: &IO<'_, T>, delay| {
-        block.fill(T::EQUILIBRIUM);
+    let mut block = Vec::new();
+    run(name, alsa::Direction::Playback, shape, upset, move |device, io: &IO<'_, T>, delay| {
+        block.clear();
+        block.resize(device.period * device.channels, T::EQUILIBRIUM);
         data(&mut block, device.ns(delay));
         let mut rest = block.as_slice();
         while !rest.is_empty() {
@@ -84,9 +91,9 @@ pub(crate) fn record<T: Number>(
     mut data: impl FnMut(&[T], i64) + Send + 'static,
     upset: impl Fn(Upset) + Send + 'static,
 ) -> Result<Running, Refusal> {
-    let device = Device::open::<T>(name, alsa::Direction::Capture, shape)?;
-    let mut block = vec![T::EQUILIBRIUM; device.period * device.channels];
-    device.run(shape.realtime, upset, move |device, io: &IO<'_, T>, delay| {
+    let mut block = Vec::new();
+    run(name, alsa::Direction::Capture, shape, upset, move |device, io: &IO<'_, T>, delay| {
+        block.resize(device.period * device.channels, T::EQUILIBRIUM);
         let read = io.readi(&mut block)?;
         data(&block[..read * device.channels], device.ns(delay));
         Ok(read)
@@ -121,7 +128,11 @@ impl Device {
         hw.set_channels(shape.channels.count() as u32)?;
         hw.set_rate(shape.rate.hz(), alsa::ValueOr::Nearest)?;
         let period = Frames::from(shape.period);
-        hw.set_buffer_size_near(period * 2)?;
+        let capture = direction == alsa::Direction::Capture;
+        // What a microphone holds is no delay as long as it is fetched. Of what comes at once beyond that, PulseAudio's
+        // plugin forgets whole buffers, which then lie before all that follows.
+        let held = if capture { period.saturating_mul(8).max(Frames::from(shape.rate.hz() / 2)) } else { period * 2 };
+        hw.set_buffer_size_near(held)?;
         hw.set_period_size_near(period, alsa::ValueOr::Nearest)?;
         pcm.hw_params(&hw)?;
         drop(hw);
@@ -130,7 +141,6 @@ impl Device {
         if period == 0 || buffer < period {
             return Err(Refusal::new(format!("it moves {period} frames at a time and holds {buffer}")));
         }
-        let capture = direction == alsa::Direction::Capture;
         let sw = pcm.sw_params_current()?;
         sw.set_start_threshold(if capture { 1 } else { (buffer / period * period) as Frames })?;
         sw.set_avail_min(period as Frames)?;
@@ -152,49 +162,22 @@ impl Device {
         frames * 1_000_000_000 / i64::from(self.hz)
     }
 
-    /// Starts the thread that calls `turn` for each period, with the delay behind it in frames.
-    fn run<T: Number>(
-        self,
-        realtime: bool,
-        upset: impl Fn(Upset) + Send + 'static,
-        mut turn: impl FnMut(&Self, &IO<'_, T>, Frames) -> alsa::Result<usize> + Send + 'static,
-    ) -> Result<Running, Refusal> {
-        let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
-        let wake = wake.map_err(|error| Refusal::new(error.to_string()))?;
-        let stop = Arc::new(Stop { asked: AtomicBool::new(false), wake });
-        let theirs = Arc::clone(&stop);
-        let thread = thread::Builder::new().name("sound".to_owned()).spawn(move || {
-            if realtime {
-                // Best effort: without it there are only more underruns.
-                let _allowed = priority::go_realtime();
-            }
-            let mut allowance = Allowance::new(self.hz, self.buffer + self.hz as usize / SERVER);
-            while !theirs.asked.load(Ordering::Relaxed) {
-                if let Err(error) = self.turns(&theirs, &mut allowance, &mut turn) {
-                    self.mend(error, &upset);
-                    allowance.fill();
-                }
-            }
-        });
-        let thread = thread.map_err(|error| Refusal::new(error.to_string()))?;
-        Ok(Running { stop, thread: Some(thread) })
-    }
-
     /// Takes turns until something is wrong or somebody asks for an end.
-    fn turns<T: Number>(
-        &self,
-        stop: &Stop,
-        allowance: &mut Allowance,
-        turn: &mut impl FnMut(&Self, &IO<'_, T>, Frames) -> alsa::Result<usize>,
-    ) -> alsa::Result<()> {
+    fn turns<T: Number>(&self, stop: &Stop, turn: &mut impl Turn<T>) -> alsa::Result<()> {
+        let mut allowance = Allowance::new(self.hz, self.buffer + self.hz as usize / SERVER);
         let io = self.pcm.io_checked::<T>()?;
         let mut waits = vec![pollfd { fd: stop.wake.as_raw_fd(), events: POLLIN, revents: 0 }];
         waits.extend(self.pcm.get()?);
         let mut woken = false;
+        let mut backlog = Backlog::default();
         while !stop.asked.load(Ordering::Relaxed) {
             // Before it runs, a sound server has no delay to tell.
             let runs = self.pcm.state() == State::Running;
             let (there, delay) = if runs { self.pcm.avail_delay()? } else { (self.pcm.avail_update()?, 0) };
+            if self.capture && runs && backlog.stays(monotonic_ns(), self.ns(delay - there)) {
+                // It begins anew, as after an overrun.
+                return Err(alsa::Error::new("snd_pcm_delay", Errno::PIPE.raw_os_error()));
+            }
             let missing = self.period as Frames - there;
             if missing <= 0 && allowance.allows(monotonic_ns(), self.period) {
                 allowance.take(turn(self, &io, delay.max(0))?);
@@ -213,14 +196,8 @@ impl Device {
         Ok(())
     }
 
-    /// Makes it run again, and says what was wrong.
-    fn mend(&self, error: alsa::Error, upset: &impl Fn(Upset)) {
-        match Errno::from_raw_os_error(error.errno().abs()) {
-            Errno::AGAIN | Errno::INTR => return thread::sleep(RETRY / 20),
-            Errno::PIPE => upset(Upset::Xrun),
-            Errno::NODEV => upset(Upset::Gone(error.to_string())),
-            _ => upset(Upset::Stumbles(error.to_string())),
-        }
+    /// Makes it run again after an error.
+    fn mend(&self, error: alsa::Error) {
         let mended = self.pcm.try_recover(error, true);
         if mended.and_then(|()| if self.capture { self.pcm.start() } else { Ok(()) }).is_err() {
             thread::sleep(RETRY);
@@ -230,4 +207,119 @@ impl Device {
     }
 }
 
+/// What is moved in one turn: given the delay behind it in frames, gives how many frames it moved.
+trait Turn<T: Number>: FnMut(&Device, &IO<'_, T>, Frames) -> alsa::Result<usize> + Send + 'static {}
+impl<T: Number, F: FnMut(&Device, &IO<'_, T>, Frames) -> alsa::Result<usize> + Send + 'static> Turn<T> for F {}
+
+/// Opens a device and starts the thread that moves its samples.
+fn run<T: Number>(
+    name: &str,
+    direction: alsa::Direction,
+    shape: &Shape,
+    upset: impl Fn(Upset) + Send + 'static,
+    mut turn: impl Turn<T>,
+) -> Result<Running, Refusal> {
+    let mut device = Device::open::<T>(name, direction, shape)?;
+    let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
+    let wake = wake.map_err(|error| Refusal::new(error.to_string()))?;
+    let stop = Arc::new(Stop { asked: AtomicBool::new(false), wake });
+    let (theirs, name, mut shape) = (Arc::clone(&stop), name.to_owned(), *shape);
+    let thread = thread::Builder::new().name("sound".to_owned()).spawn(move || {
+        if shape.realtime {
+            // Best effort: without it there are only more underruns.
+            let _allowed = priority::go_realtime();
+        }
+        let mut growth = Growth::default();
+        while !theirs.asked.load(Ordering::Relaxed) {
+            let Err(error) = device.turns(&theirs, &mut turn) else { return };
+            match Errno::from_raw_os_error(error.errno().abs()) {
+                Errno::AGAIN | Errno::INTR => {
+                    thread::sleep(RETRY / 20);
+                    continue;
+                }
+                Errno::PIPE => upset(Upset::Xrun),
+                Errno::NODEV => upset(Upset::Gone(error.to_string())),
+                _ => upset(Upset::Stumbles(error.to_string())),
+            }
+            let ran_empty = error.errno().abs() == Errno::PIPE.raw_os_error() && !device.capture;
+            if ran_empty && growth.is_wanted(monotonic_ns()) && shape.grow() {
+                // Some can be opened only once.
+                drop(device);
+                device = match Device::open::<T>(&name, direction, &shape) {
+                    Ok(larger) => larger,
+                    Err(refusal) => return upset(Upset::Gone(refusal.to_string())),
+                };
+            } else {
+                device.mend(error);
+            }
+        }
+    });
+    let thread = thread.map_err(|error| Refusal::new(error.to_string()))?;
+    Ok(Running { stop, thread: Some(thread) })
+}
+
+/// Sees what lies before all that a microphone gives, and is not fetched.
+#[derive(Debug, Default)]
+struct Backlog {
+    /// The least delay that was seen, in ns.
+    least: Option<i64>,
+    /// Since when there has been more, in ns.
+    since: Option<i64>,
+}
+
+impl Backlog {
+    /// `delay` is how old the last of what can be fetched at `now` is, both in ns.
+    fn stays(&mut self, now: i64, delay: i64) -> bool {
+        let least = self.least.map_or(delay, |least| least.min(delay));
+        self.least = Some(least);
+        if delay < least + BACKLOG_NS {
+            self.since = None;
+            return false;
+        }
+        now - *self.since.get_or_insert(now) > BACKLOG_STAYS_NS
+    }
+}
+
+/// Whether a loudspeaker had better hold more: one underrun may be chance, a second one soon after it is not.
+#[derive(Debug, Default)]
+struct Growth {
+    /// When the last underrun was that nothing was done about, in ns.
+    last: Option<i64>,
+}
+
+impl Growth {
+    fn is_wanted(&mut self, now: i64) -> bool {
+        let again = self.last.is_some_and(|last| now - last < CHANCE_NS);
+        self.last = (!again).then_some(now);
+        again
+    }
+}
+
 const POLLIN: core::ffi::c_short = alsa::poll::Flags::IN.bits();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_before_a_microphone_is_seen_and_what_is_fetched_is_not() {
+        let ms = 1_000_000;
+        let mut backlog = Backlog::default();
+        for n in 0..300 {
+            let delay = if n % 20 < 10 { 5 * ms } else { 90 * ms };
+            assert!(!backlog.stays(n * 10 * ms, delay), "it comes and goes");
+        }
+        assert!((300..400).any(|n| backlog.stays(n * 10 * ms, 90 * ms)));
+    }
+
+    #[test]
+    fn a_loudspeaker_holds_more_after_two_underruns_in_short_order() {
+        let second = 1_000_000_000;
+        let mut growth = Growth::default();
+        assert!(!growth.is_wanted(0));
+        assert!(!growth.is_wanted(20 * second), "chance");
+        assert!(growth.is_wanted(21 * second));
+        assert!(!growth.is_wanted(22 * second), "it holds more now");
+        assert!(growth.is_wanted(23 * second));
+    }
+}

@@ -64,6 +64,12 @@ impl Refusal {
     }
 }
 
+impl core::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 impl From<cpal::Error> for Refusal {
     fn from(error: cpal::Error) -> Self {
         Self { choosy: error.kind() == ErrorKind::UnsupportedConfig, text: error.to_string() }

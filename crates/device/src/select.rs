@@ -68,6 +68,19 @@ pub(crate) struct Shape {
     pub(crate) realtime: bool,
 }
 
+impl Shape {
+    /// Half as much again at a time; says whether that is still reasonable.
+    #[cfg(target_os = "linux")]
+    pub(crate) const fn grow(&mut self) -> bool {
+        let larger = self.period.saturating_mul(3) / 2;
+        let reasonable = larger <= self.rate.hz() / 20;
+        if reasonable {
+            self.period = larger;
+        }
+        reasonable
+    }
+}
+
 /// The audio systems that this program knows.
 pub fn hosts() -> Vec<&'static str> {
     static NAMES: LazyLock<Vec<String>> =

@@ -63,20 +63,25 @@ pub fn threads() -> BTreeSet<i32> {
 /// How long a thread that went first is watched at a time, in ns.
 const WATCH_NS: i64 = 250_000_000;
 
+/// For so many of these times it must have waited for the most part until it goes first again.
+const CALM: u32 = 20;
+
 /// A thread that goes first as long as it waits most of the time.
 ///
-/// Nobody else has a turn while such a thread is busy: where it turns out to be, it steps back for good.
+/// Nobody else has a turn while such a thread is busy: where it turns out to be, it steps back for some seconds.
 #[derive(Debug)]
 pub struct Prompt {
-    /// When it was looked at last, and what it had used by then, in ns; none where it does not go first.
+    /// When it was looked at last, and what it had used by then, in ns; none where it may not go first.
     seen: Option<(i64, i64)>,
+    /// How often in a row it was not busy since it stepped back; none while it goes first.
+    calm: Option<u32>,
 }
 
 impl Prompt {
     /// The calling thread goes first from now on, where the system allows it.
     pub fn begin() -> Self {
         let _allowed = go_before_others();
-        Self { seen: go_realtime().then(|| (monotonic_ns(), used_ns())) }
+        Self { seen: go_realtime().then(|| (monotonic_ns(), used_ns())), calm: None }
     }
 
     /// To be called by that thread each time before it waits.
@@ -88,10 +93,18 @@ impl Prompt {
         }
         let used = used_ns();
         self.seen = Some((now, used));
-        if is_busy(now - then, used - before) {
-            self.seen = None;
-            step_back();
-        }
+        self.calm = match (is_busy(now - then, used - before), self.calm) {
+            (true, None) => {
+                step_back();
+                Some(0)
+            }
+            (true, Some(_)) => Some(0),
+            (false, Some(calm)) if calm >= CALM => {
+                let _allowed_before = go_realtime();
+                None
+            }
+            (false, calm) => calm.map(|calm| calm + 1),
+        };
     }
 }
 
@@ -128,24 +141,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_that_computes_all_the_time_steps_back_and_one_that_waits_does_not() {
-        std::thread::spawn(|| {
+    fn a_thread_that_computes_all_the_time_steps_back_until_it_waits_again() {
+        let seconds = |prompt: &mut Prompt, used: i64| {
+            for _ in 0..=CALM + 1 {
+                if let Some(seen) = &mut prompt.seen {
+                    // As if so much time had passed since the last look.
+                    *seen = (seen.0 - WATCH_NS, seen.1 - used);
+                }
+                prompt.check();
+            }
+        };
+        std::thread::spawn(move || {
             let mut prompt = Prompt::begin();
             let allowed = prompt.seen.is_some();
-            prompt.check();
-            assert_eq!(prompt.seen.is_some(), allowed);
-            if let Some(seen) = &mut prompt.seen {
-                // As if it had begun long ago, and waited.
-                seen.0 -= 100 * WATCH_NS;
-                prompt.check();
-                assert!(prompt.seen.is_some());
-            }
-            if let Some(seen) = &mut prompt.seen {
-                // As if it had computed since then.
-                *seen = (seen.0 - WATCH_NS, seen.1 - WATCH_NS);
-                prompt.check();
-                assert!(prompt.seen.is_none());
-            }
+            seconds(&mut prompt, 0);
+            assert_eq!(prompt.calm, None);
+            seconds(&mut prompt, WATCH_NS);
+            assert_eq!(prompt.calm, allowed.then_some(0));
+            seconds(&mut prompt, 0);
+            assert_eq!(prompt.calm, None);
         })
         .join()
         .unwrap();
