@@ -12,6 +12,7 @@ mod server;
 mod store;
 mod tls;
 mod top;
+mod way;
 
 use std::process::ExitCode;
 

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 use vox_cli::{Failure, StatsFile, note, stop_requested, wait, warn};
 use vox_frame::Stamp;
-use vox_room::{ConnId, Hall, Message, Output, Path};
+use vox_room::{ConnId, Hall, Message, Output};
 use vox_sys::batch::Batch;
-use vox_sys::{Clock, Readiness, Ready, monotonic_ns, pipe};
+use vox_sys::{Clock, Outbox, Readiness, Ready, monotonic_ns, pipe};
 
 use crate::args::Args;
 use crate::client::Turn;
@@ -23,6 +23,7 @@ use crate::http;
 use crate::passwords::{Answer, Passwords, Question};
 use crate::store::Store;
 use crate::tls::{self, Identity};
+use crate::way::Way;
 
 const ACCEPT: u64 = 0;
 const MEDIA: u64 = 1;
@@ -39,6 +40,9 @@ const BURST: usize = 32;
 
 /// Such calls in one turn, so that signalling is never kept waiting.
 const TURNS: usize = 4;
+
+/// Datagrams that are sent by one call: few enough that the first is not kept waiting for the last.
+const SENDINGS: usize = 64;
 
 /// Connections that are taken in one turn.
 const ACCEPTS: usize = 64;
@@ -62,6 +66,7 @@ pub(crate) struct Server {
     clock: Clock,
     buffer: Vec<u8>,
     batch: Batch,
+    outbox: Outbox,
     address: SocketAddr,
     media_port: u16,
     stats: Option<StatsFile>,
@@ -121,6 +126,7 @@ impl Server {
             clock: Clock::own(),
             buffer: vec![0; 65_536],
             batch: Batch::new(BURST),
+            outbox: Outbox::new(SENDINGS),
             address,
             media_port,
             stats: args.stats.as_deref().map(StatsFile::create).transpose()?,
@@ -252,10 +258,9 @@ impl Server {
                 Ok(Some(Message::TooLong(beginning))) => self.hall.handle_long_line(now, conn, beginning),
                 Ok(Some(Message::Packet(packet))) => {
                     let mut packet = packet.to_vec();
-                    let (udp, clients, errors) = (self.udp.as_ref(), &mut self.clients, &mut self.send_errors);
-                    self.hall.handle_packet(now, conn, &mut packet, &mut |path, bytes| {
-                        deliver(udp, clients, errors, path, bytes);
-                    });
+                    let mut way = Way::new(self.udp.as_ref(), &mut self.clients, &mut self.outbox);
+                    self.hall.handle_packet(now, conn, &mut packet, &mut |path, bytes| way.deliver(path, bytes));
+                    self.send_errors += way.lost;
                 }
                 Err(error) => {
                     self.hall.handle_closed(now, conn);
@@ -281,11 +286,16 @@ impl Server {
                 return;
             }
             let now = self.clock.now();
+            let mut way = Way::new(Some(udp), &mut self.clients, &mut self.outbox);
+            let mut taken = 0;
             while let Some((datagram, bytes)) = self.batch.pop() {
-                let (clients, errors) = (&mut self.clients, &mut self.send_errors);
-                self.hall.handle_datagram(now, datagram.from, bytes, &mut |path, bytes| {
-                    deliver(Some(udp), clients, errors, path, bytes);
-                });
+                self.hall.handle_datagram(now, datagram.from, bytes, &mut |path, bytes| way.deliver(path, bytes));
+                taken += 1;
+            }
+            way.flush();
+            self.send_errors += way.lost;
+            if taken < BURST {
+                return;
             }
         }
     }
@@ -322,6 +332,9 @@ impl Server {
     fn settle(&mut self, now: Stamp) {
         loop {
             self.settle_outputs();
+            let mut way = Way::new(self.udp.as_ref(), &mut self.clients, &mut self.outbox);
+            way.flush();
+            self.send_errors += way.lost;
             let ended = self.clients.flush(&self.readiness);
             if ended.is_empty() {
                 return;
@@ -348,7 +361,9 @@ impl Server {
                     }
                 }
                 Output::Packet(path, packet) => {
-                    deliver(self.udp.as_ref(), &mut self.clients, &mut self.send_errors, path, &packet);
+                    let mut way = Way::new(self.udp.as_ref(), &mut self.clients, &mut self.outbox);
+                    way.deliver(path, &packet);
+                    self.send_errors += way.lost;
                 }
                 Output::Close(conn) => {
                     if let Some(client) = self.clients.touch(conn) {
@@ -451,20 +466,4 @@ fn identity(args: &Args) -> Result<Option<Identity>, Failure> {
     let folder = asked.or_else(|| tls::default_folder(args.state.as_deref()));
     let folder = folder.ok_or_else(|| Failure::usage("there is no $HOME to keep a certificate in: --tls-folder"))?;
     Identity::own(&folder, args.host()).map(Some)
-}
-
-/// Sends a packet its way. One that cannot be sent is lost, as packets are.
-fn deliver(udp: Option<&UdpSocket>, clients: &mut Clients, errors: &mut u64, path: Path, bytes: &[u8]) {
-    match path {
-        Path::Udp(to) => {
-            if udp.is_some_and(|udp| udp.send_to(bytes, to).is_err()) {
-                *errors += 1;
-            }
-        }
-        Path::Conn(conn) => {
-            if let Some(client) = clients.touch(conn) {
-                client.packet(bytes);
-            }
-        }
-    }
 }

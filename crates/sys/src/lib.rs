@@ -3,11 +3,13 @@
 pub mod batch;
 mod clock;
 pub mod net;
+mod outbox;
 pub mod pipe;
 pub mod priority;
 mod readiness;
 pub mod tcp;
 
 pub use clock::{Clock, monotonic_ns};
+pub use outbox::Outbox;
 pub use priority::{Prompt, go_before_others, go_realtime};
 pub use readiness::{Readiness, Ready};
