@@ -5,6 +5,7 @@
 //! survives damaged packets. [`OpusStreamEncoder`] goes
 //! the other way. Samples are `f32`, full scale ±1.0, channels interleaved; 16-bit samples pass through them unchanged.
 
+mod block;
 mod comfort;
 mod conceal;
 mod decoder;
@@ -19,6 +20,7 @@ mod pieces;
 mod repeat;
 mod slots;
 
+pub use block::BlockEncoder;
 pub use decoder::StreamDecoder;
 pub use encoder::{Coded, OpusStreamEncoder};
 pub use error::Error;

@@ -19,7 +19,7 @@ const CEILING: f64 = 32_767.0 / 32_768.0;
 /// Limits interleaved frames to full scale of 16 bits, all channels by the same gain, looking 2 ms ahead: what comes
 /// out is [`lookahead`](Self::lookahead) frames behind what went in, until [`finish`](Self::finish). Samples come in as
 /// `f64`, so that sums of many streams are exact; as long as nothing exceeds full scale, they come out as they are.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Limiter {
     channels: usize,
     window: usize,
@@ -67,10 +67,27 @@ impl Limiter {
 
     /// Takes whole frames and appends those whose gain is known.
     pub fn process(&mut self, input: &[f64], out: &mut Vec<f32>) {
+        if self.is_at_rest() && input.iter().all(|sample| (-1.0..=CEILING).contains(sample)) {
+            return self.pass(input, out);
+        }
         for frame in input.chunks_exact(self.channels) {
             self.held.extend(frame);
             self.step(wanted(frame), out);
         }
+    }
+
+    /// Whether nothing was too loud for so long that every gain is 1.
+    fn is_at_rest(&self) -> bool {
+        self.active == 0 && self.gain >= 1.0 && self.minima.iter().all(|(_, gain)| *gain >= 1.0)
+    }
+
+    /// Takes frames none of which is too loud, at rest: as [`step`](Self::step) would, but all at once.
+    fn pass(&mut self, input: &[f64], out: &mut Vec<f32>) {
+        self.held.extend(input);
+        self.taken += (input.len() / self.channels) as u64;
+        let ready = self.held.len().saturating_sub(self.lookahead() * self.channels);
+        out.extend(self.held.drain(..ready).map(|sample| sample as f32));
+        self.minima.clear();
     }
 
     /// Appends the frames that are still held.
@@ -172,6 +189,23 @@ mod tests {
         let step = |pair: &[f32]| (pair[1] - pair[0]).abs();
         let worst = out[..10_000].windows(2).chain(out[10_001..].windows(2)).map(step).fold(0.0, f32::max);
         assert!(worst < 0.006, "{worst}");
+    }
+
+    #[test]
+    fn whole_blocks_at_rest_come_out_as_single_frames_would() {
+        let mut input = tone(0.9, 3_000);
+        input.extend(tone(1.4, 500));
+        input.extend(tone(0.5, 30_000));
+        let limiter = || Limiter::new(Rate::HZ_48000, Channels::MONO);
+        let (mut blocks, mut frames) = (limiter(), limiter());
+        let (mut by_blocks, mut by_frames) = (Vec::new(), Vec::new());
+        input.chunks(480).for_each(|block| blocks.process(block, &mut by_blocks));
+        for sample in &input {
+            frames.held.push_back(*sample);
+            frames.step(wanted(&[*sample]), &mut by_frames);
+        }
+        assert_eq!(by_blocks, by_frames);
+        assert_eq!(blocks.limited(), frames.limited());
     }
 
     #[test]
