@@ -83,6 +83,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) chat: Option<PathBuf>,
 
+    /// Tell what happens in the room (who comes, goes, talks, how loud, what is written) on descriptor FD: a JSON object
+    /// a line, as in `vox-join … --events 3 3>events.jsonl`.
+    #[arg(long, value_name = "FD")]
+    pub(crate) events: Option<u16>,
+
     /// Call somebody through the server and talk to him alone: ends with 0 when the call is over, 10 where it is denied,
     /// 11 where he is busy, 12 where he does not answer.
     #[arg(long, value_name = "NICKNAME", value_parser = parse_nick)]

@@ -12,6 +12,7 @@ use vox_room::{Listener, Message, Notice};
 use vox_sys::{Clock, monotonic_ns, net};
 
 use crate::args::{Accepting, Args};
+use crate::events::Events;
 use crate::link::{Datagrams, Link};
 use crate::session::{Refusal, Secrets, Session, enter};
 
@@ -48,6 +49,8 @@ pub(crate) struct Ear<'a> {
     pub(crate) reconnects: u32,
     /// Whether somebody reads what is heard, as far as is known.
     pub(crate) is_read: bool,
+    /// Where what happens is told beside stdout.
+    pub(crate) events: Option<Events>,
 }
 
 /// Why a turn with a connection is over.
@@ -149,6 +152,9 @@ impl Ear<'_> {
         self.link.up(writer, socket);
         if self.link.is_muted() {
             self.link.line("MUTE");
+        }
+        if self.events.is_some() {
+            self.link.line("EVENTS: levels");
         }
         if self.args.recording {
             self.link.line(&format!("RECORD {}: on", self.args.room.room));
@@ -343,7 +349,11 @@ impl Ear<'_> {
         }
         let times = Times { arrived: Some(self.clock.now()), ..Times::default() };
         let event = Event { id, timestamp, times, event: what.to_owned(), details: map };
-        write(&mut self.output, &Record::Event(event))
+        if let Some(events) = &mut self.events {
+            events.tell(&event);
+        }
+        // How loud somebody is stands in his packets.
+        if what == "level" { Ok(()) } else { write(&mut self.output, &Record::Event(event)) }
     }
 
     fn flush(&mut self) -> Result<(), Failure> {

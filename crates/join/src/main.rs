@@ -3,6 +3,7 @@
 mod args;
 mod chat;
 mod ear;
+mod events;
 mod link;
 mod mouth;
 mod session;
@@ -14,6 +15,7 @@ use std::thread;
 
 use args::Args;
 use ear::Ear;
+use events::Events;
 use link::Link;
 use mouth::Mouth;
 use rustix::stdio::{stdin, stdout};
@@ -75,6 +77,7 @@ fn speak_and_hear(
         packets: 0,
         reconnects: 0,
         is_read,
+        events: args.events.map(Events::open).transpose()?,
     };
     ear.attach(&session)?;
     if let Some(callee) = &args.call {

@@ -12,6 +12,8 @@ pub const MAX_LINE: usize = 1024;
 pub enum Command {
     /// Says who it is.
     Connect(Hello),
+    /// Takes another nickname.
+    Rename(Nick),
     /// The answer to a PING.
     Pong(u64),
     /// Is the server there?
@@ -205,6 +207,7 @@ pub enum Misunderstood {
 /// Every verb, how it is written, and what for.
 pub const GRAMMAR: &[(&str, &str, &str)] = &[
     ("CONNECT", "CONNECT: \"Nickname\" \"Real Name\" 1.0.0 [pass=PASSWORD]", "say who you are, before all else"),
+    ("NICK", "NICK: Nickname", "take another nickname"),
     ("JOIN", "JOIN: #room [password]", "enter a room; it is made where there is none"),
     ("LEAVE", "LEAVE: #room", "leave a room"),
     ("USERLIST", "USERLIST #room", "who is in a room"),
@@ -263,6 +266,7 @@ impl Command {
         let one = || rest.single();
         Some(match verb {
             "CONNECT" => connect(what)?,
+            "NICK" => Self::Rename(Nick::parse(one()?)?),
             "PONG" => Self::Pong(one()?.parse().ok()?),
             "PING" => Self::Ping(one().unwrap_or_default().to_owned()),
             "JOIN" => {

@@ -5,9 +5,11 @@ mod answer;
 mod calls;
 mod floor;
 mod forward;
+mod guest;
 mod lasting;
 mod mute;
 mod people;
+mod rename;
 mod rooms;
 mod session;
 mod voice;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 
 use vox_frame::Stamp;
 
+use crate::floor::Floor;
 use crate::{Limits, Misunderstood, Nick, RoomName};
 pub use admin::{Admin, MemberView, RoomView};
 use calls::Call;
@@ -140,7 +143,7 @@ pub struct Hall {
     /// Who talks and listens where.
     seated: BTreeMap<Place, Vec<MemberId>>,
     /// Whose streams are heard, where only the loudest are.
-    floors: BTreeMap<Place, Vec<floor::Holder>>,
+    floors: BTreeMap<Place, Floor<(MemberId, u32)>>,
     /// Keys of media, and whose they are.
     tokens: BTreeMap<u128, MemberId>,
     /// Keys of sessions, and whose they are.

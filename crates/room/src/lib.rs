@@ -9,13 +9,16 @@
 
 mod command;
 mod facts;
+mod floor;
 mod hall;
 mod limits;
 mod listener;
 mod munge;
 mod name;
 mod notice;
+mod one_voice;
 mod p2p;
+mod plain;
 mod seal;
 mod wire;
 
@@ -29,5 +32,6 @@ pub use listener::{LEVEL_EXTENSION, Listener};
 pub use name::{MAX_NICK, MAX_ROOM, Nick, RoomName};
 pub use notice::{Notice, VoiceKeys};
 pub use p2p::{P2pReader, P2pReply, P2pRequest};
+pub use plain::{Arrival, PlainPeer, PlainTerms};
 pub use seal::{KEY_BYTES, SUITE};
 pub use wire::{FRAME_MARK, Message, Splitter, Unreadable, frame_header};

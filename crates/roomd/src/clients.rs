@@ -5,14 +5,17 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use vox_room::ConnId;
-use vox_sys::Readiness;
+use vox_sys::{Clock, Readiness};
 
 use crate::client::Client;
+use crate::guests::Guests;
 
 /// Numbers of connections begin here: those below are the server's own descriptors.
 pub(crate) const FIRST_CONNECTION: u64 = 16;
 
 pub(crate) struct Clients {
+    /// Those without a connection: plain RTP peers.
+    pub(crate) guests: Guests,
     all: BTreeMap<ConnId, Client>,
     /// Something was put into these since the last flush.
     touched: BTreeSet<ConnId>,
@@ -22,9 +25,15 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    pub(crate) const fn new(most_each: u32) -> Self {
-        let next = FIRST_CONNECTION;
-        Self { all: BTreeMap::new(), touched: BTreeSet::new(), next, each: BTreeMap::new(), most_each }
+    pub(crate) const fn new(most_each: u32, clock: Clock) -> Self {
+        Self {
+            guests: Guests::new(clock),
+            all: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            next: FIRST_CONNECTION,
+            each: BTreeMap::new(),
+            most_each,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -36,11 +45,16 @@ impl Clients {
         self.each.get(&from).is_some_and(|count| *count >= self.most_each)
     }
 
+    /// A number that nobody has had.
+    pub(crate) const fn draw(&mut self) -> ConnId {
+        self.next += 1;
+        ConnId(self.next - 1)
+    }
+
     pub(crate) fn add(&mut self, stream: TcpStream, peer: SocketAddr, readiness: &Readiness) -> io::Result<ConnId> {
         let client = Client::new(stream, peer)?;
-        let conn = ConnId(self.next);
+        let conn = self.draw();
         readiness.add(client.stream(), conn.0)?;
-        self.next += 1;
         *self.each.entry(peer.ip()).or_default() += 1;
         self.all.insert(conn, client);
         Ok(conn)

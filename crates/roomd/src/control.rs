@@ -16,7 +16,7 @@ use vox_sys::Readiness;
 const MAX_CLIENTS: usize = 8;
 
 /// The longest question, and the most of an answer that may wait for a slow reader, in bytes.
-const MAX_QUESTION: usize = 4096;
+const MAX_QUESTION: usize = 16 * 1024;
 const MAX_WAITING: usize = 16 * 1024 * 1024;
 
 /// The socket and who is connected to it.
@@ -89,11 +89,21 @@ impl Control {
         (self.first_key..self.first_key + MAX_CLIENTS as u64).contains(&key)
     }
 
-    /// Reads what was asked and writes what `answer` says to it.
-    pub(crate) fn handle_ready(&mut self, key: u64, readiness: &Readiness, answer: &mut dyn FnMut(&Value) -> Value) {
+    /// Reads what was asked.
+    pub(crate) fn questions(&mut self, key: u64) -> Vec<Value> {
+        let Some(slot) = self.clients.get_mut((key - self.first_key) as usize) else { return Vec::new() };
+        let questions = slot.as_mut().and_then(Client::read);
+        if questions.is_none() {
+            *slot = None;
+        }
+        questions.unwrap_or_default()
+    }
+
+    /// Answers it.
+    pub(crate) fn answer(&mut self, key: u64, readiness: &Readiness, answers: &[Value]) {
         let Some(slot) = self.clients.get_mut((key - self.first_key) as usize) else { return };
         let Some(client) = slot else { return };
-        let alive = client.serve(answer);
+        let alive = client.write(answers);
         if !alive || readiness.change(&client.stream, key, !client.waiting.is_empty()).is_err() {
             *slot = None;
         }
@@ -109,23 +119,31 @@ impl Drop for Control {
 }
 
 impl Client {
-    /// False where the connection is over.
-    fn serve(&mut self, answer: &mut dyn FnMut(&Value) -> Value) -> bool {
+    /// The questions that have come; none where the connection is over.
+    fn read(&mut self) -> Option<Vec<Value>> {
         let mut space = [0; 4096];
         match self.stream.read(&mut space) {
-            Ok(0) => return false,
+            Ok(0) => return None,
             Ok(read) => self.asked.extend_from_slice(&space[..read]),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(_) => return false,
+            Err(_) => return None,
         }
+        let mut questions = Vec::new();
         while let Some(end) = self.asked.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.asked.drain(..=end).collect();
-            let answer = serde_json::from_slice(&line)
-                .map_or_else(|error| json!({ "error": error.to_string() }), |question| answer(&question));
+            // What is no JSON is nothing that could be done, and is answered as that.
+            questions.push(serde_json::from_slice(&line).unwrap_or(Value::Null));
+        }
+        (self.asked.len() <= MAX_QUESTION).then_some(questions)
+    }
+
+    /// False where the connection is over.
+    fn write(&mut self, answers: &[Value]) -> bool {
+        for answer in answers {
             self.waiting.extend_from_slice(answer.to_string().as_bytes());
             self.waiting.push(b'\n');
         }
-        if self.asked.len() > MAX_QUESTION || self.waiting.len() > MAX_WAITING {
+        if self.waiting.len() > MAX_WAITING {
             return false;
         }
         match self.stream.write(&self.waiting) {

@@ -1,6 +1,8 @@
 //! `vox-roomd ctl`: looks into a running server and puts it in order.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -94,6 +96,50 @@ enum What {
     Forget { nick: String },
     /// Tell everybody something.
     Say { text: String },
+    /// Bring in a participant that speaks plain RTP: ffmpeg, GStreamer, a telephone. Kick sends it away.
+    Peer(Peer),
+    /// The description (SDP) of what such a participant is sent, for the program that plays it.
+    Sdp {
+        #[arg(value_name = "#ROOM")]
+        room: String,
+        nick: String,
+    },
+}
+
+/// A participant that speaks plain RTP.
+///
+///     vox-roomd ctl peer lobby phone --codec pcmu --listen 127.0.0.1:5004 --send-to 127.0.0.1:5006
+///     vox-roomd ctl sdp lobby phone >phone.sdp; ffplay -protocol_whitelist file,udp,rtp phone.sdp
+///     ffmpeg -re -i talk.wav -c:a pcm_mulaw -ar 8000 -ac 1 -f rtp rtp://127.0.0.1:5004
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+struct Peer {
+    /// The room; made where there is none.
+    #[arg(value_name = "#ROOM")]
+    room: String,
+
+    /// Under which name.
+    nick: String,
+
+    /// Where its packets come to; port 0 takes any that is free, and tells it.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+
+    /// Where what it hears is sent to [default: to where its packets come from].
+    #[arg(long, value_name = "ADDR:PORT")]
+    send_to: Option<SocketAddr>,
+
+    /// Whose packets are taken [default: those of the address of --send-to, else of this host alone].
+    #[arg(long, value_name = "ADDRESS")]
+    from: Option<IpAddr>,
+
+    /// How both directions are coded: pcmu, pcma, opus, or as in SDP: L16/44100/2.
+    #[arg(long, value_name = "CODEC", default_value = "pcmu", conflicts_with = "sdp")]
+    codec: String,
+
+    /// Take address and codecs from its own description, and answer with ours.
+    #[arg(long, value_name = "FILE")]
+    sdp: Option<PathBuf>,
 }
 
 /// Asks the server and shows what it answers.
@@ -136,7 +182,26 @@ fn question(what: &What) -> Result<Value, Failure> {
         What::Account { nick, password } => json!({ "do": "account", "nick": nick, "kept": kept(password)? }),
         What::Forget { nick } => json!({ "do": "forget", "nick": nick }),
         What::Say { text } => json!({ "do": "say", "text": text }),
+        What::Peer(peer) => peer.question()?,
+        What::Sdp { room, nick } => json!({ "do": "sdp", "room": room, "nick": nick }),
     })
+}
+
+impl Peer {
+    fn question(&self) -> Result<Value, Failure> {
+        let cannot = |path: &PathBuf, error| Failure::usage(format_args!("cannot read {}: {error}", path.display()));
+        let offer = self.sdp.as_ref().map(|path| fs::read_to_string(path).map_err(|error| cannot(path, error)));
+        Ok(json!({
+            "do": "peer",
+            "room": self.room,
+            "nick": self.nick,
+            "listen": self.listen,
+            "sendTo": self.send_to,
+            "from": self.from,
+            "codec": self.codec,
+            "offer": offer.transpose()?,
+        }))
+    }
 }
 
 fn ask(stream: &mut BufReader<UnixStream>, question: &Value) -> Result<Value, Failure> {

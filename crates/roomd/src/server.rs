@@ -1,5 +1,7 @@
 //! The loop around the rooms: what is ready is read, what follows from it is sent.
 
+mod peers;
+
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
@@ -116,7 +118,7 @@ impl Server {
             readiness,
             listener,
             udp,
-            clients: Clients::new(args.max_per_address),
+            clients: Clients::new(args.max_per_address, Clock::own()),
             passwords,
             identity: identity(args)?,
             allow_plain: args.allow_plain,
@@ -145,7 +147,8 @@ impl Server {
                 return self.finish();
             }
             let timers = self.hall.next_deadline().map(|at| self.clock.mono_ns(at));
-            let deadline = [timers, self.stats.as_ref().map(|_| next_stats)].into_iter().flatten().min();
+            let guests = self.clients.guests.next_deadline().map(|at| self.clock.mono_ns(at));
+            let deadline = [timers, guests, self.stats.as_ref().map(|_| next_stats)].into_iter().flatten().min();
             wait(Some(std::os::fd::AsFd::as_fd(&self.readiness)), deadline)?;
             self.readiness.ready(&mut ready).map_err(|error| Failure::failed(format_args!("cannot wait: {error}")))?;
             for event in &ready {
@@ -153,6 +156,7 @@ impl Server {
             }
             let now = self.clock.now();
             self.hall.handle_timeout(now);
+            self.expire_guests(now);
             self.settle(now);
             if self.stats.is_some() && monotonic_ns() >= next_stats {
                 next_stats = monotonic_ns() + STATS_NS;
@@ -173,17 +177,18 @@ impl Server {
             }
             CONTROL => self.control.accept(&self.readiness),
             key if self.control.has(key) => {
-                let figures = self.figures();
-                let hall = &mut self.hall;
-                let mut answer = |question: &Value| control::answer(hall, now, question, &figures);
-                self.control.handle_ready(key, &self.readiness, &mut answer);
+                let questions = self.control.questions(key);
+                let answers: Vec<Value> = questions.iter().map(|question| self.answer(now, question)).collect();
+                self.control.answer(key, &self.readiness, &answers);
             }
             key if key >= FIRST_CONNECTION => {
                 let conn = ConnId(key);
                 if event.writable {
                     self.clients.touch(conn);
                 }
-                if event.readable {
+                if event.readable && self.clients.guests.has(conn) {
+                    self.receive_from_guest(now, conn);
+                } else if event.readable {
                     self.read(now, conn);
                 }
             }
@@ -328,6 +333,15 @@ impl Server {
         }
     }
 
+    /// Does what whoever runs the server asks for.
+    fn answer(&mut self, now: Stamp, question: &Value) -> Value {
+        if let Some(answer) = self.handle_peer_question(now, question) {
+            return answer;
+        }
+        let figures = self.figures();
+        control::answer(&mut self.hall, now, question, &figures)
+    }
+
     /// Does what the rooms ask for, and writes what that gives.
     fn settle(&mut self, now: Stamp) {
         loop {
@@ -349,6 +363,11 @@ impl Server {
     fn settle_outputs(&mut self) {
         while let Some(output) = self.hall.poll_output() {
             match output {
+                Output::Line(conn, line) if self.clients.guests.has(conn) => {
+                    if let Some(reply) = self.clients.guests.line(conn, &line) {
+                        self.hall.handle_line(self.clock.now(), conn, reply.as_bytes());
+                    }
+                }
                 Output::Line(conn, line) => {
                     let Some(client) = self.clients.touch(conn) else { continue };
                     if self.log_protocol {
@@ -366,6 +385,7 @@ impl Server {
                     self.send_errors += way.lost;
                 }
                 Output::Close(conn) => {
+                    self.clients.guests.remove(conn);
                     if let Some(client) = self.clients.touch(conn) {
                         client.closing = true;
                     }

@@ -15,6 +15,8 @@ pub(crate) fn text(answer: &Value) -> String {
     let mut out = String::new();
     if let Some(rooms) = answer["rooms"].as_array() {
         draw(&mut out, rooms);
+    } else if let Some(sdp) = answer["sdp"].as_str() {
+        out.push_str(sdp);
     } else if let Some(names) = ["bans", "accounts"].iter().find_map(|key| answer[key].as_array()) {
         for name in names.iter().filter_map(Value::as_str) {
             let _ = writeln!(out, "{name}");

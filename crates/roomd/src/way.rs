@@ -28,11 +28,10 @@ impl<'a> Way<'a> {
                     self.flush();
                 }
             }
-            Path::Conn(conn) => {
-                if let Some(client) = self.clients.touch(conn) {
-                    client.packet(bytes);
-                }
-            }
+            Path::Conn(conn) => match self.clients.touch(conn) {
+                Some(client) => client.packet(bytes),
+                None => self.clients.guests.packet(conn, bytes),
+            },
         }
     }
 

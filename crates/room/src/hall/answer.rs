@@ -86,6 +86,7 @@ impl Hall {
 
     fn of_member(&mut self, now: Stamp, conn: ConnId, id: MemberId, command: Command, text: &str) -> Done {
         match command {
+            Command::Rename(nick) => self.rename(now, id, nick),
             Command::Join(rooms, password) => self.join(now, conn, id, rooms, password),
             Command::Leave(room) => self.leave(now, id, &room),
             Command::UserList(room) => self.user_list(id, &room),

@@ -131,6 +131,14 @@ impl People {
         Some(member)
     }
 
+    /// Gives a member another name, which nobody has.
+    pub(super) fn rename(&mut self, id: MemberId, nick: Nick) {
+        let Some(member) = self.get_mut(id) else { return };
+        let before = std::mem::replace(&mut member.nick, nick.clone());
+        self.nicks.remove(&before);
+        self.nicks.insert(nick, id);
+    }
+
     pub(super) fn get(&self, id: MemberId) -> Option<&Member> {
         let entry = self.slots.get(id.slot as usize).filter(|entry| entry.0 == id.generation)?;
         entry.1.as_deref()

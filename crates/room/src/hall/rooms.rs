@@ -104,7 +104,7 @@ impl Hall {
         Ok(())
     }
 
-    fn open_room(&mut self, id: MemberId, name: &RoomName) -> Done {
+    pub(super) fn open_room(&mut self, id: MemberId, name: &RoomName) -> Done {
         if !self.config.may_create {
             return refuse("forbidden", format!("there is no room {name}, and none may be made"));
         }

@@ -165,6 +165,20 @@ impl Hall {
             self.send(conn, "NOTACCEPTED: the house is full");
             return;
         }
+        let id = self.seat(now, conn, nick, real_name, registered);
+        self.accept(now, conn, id);
+        self.enter(id, &lobby);
+    }
+
+    /// A seat for somebody who is in no room yet.
+    pub(super) fn seat(
+        &mut self,
+        now: Stamp,
+        conn: ConnId,
+        nick: Nick,
+        real_name: String,
+        registered: bool,
+    ) -> MemberId {
         let member = Member {
             nick,
             real_name,
@@ -188,12 +202,10 @@ impl Hall {
             ignores: BTreeSet::new(),
             rtt_ns: None,
         };
-        let id = self.people.add(member);
-        self.accept(now, conn, id);
-        self.enter(id, &lobby);
+        self.people.add(member)
     }
 
-    fn accept(&mut self, now: Stamp, conn: ConnId, id: MemberId) {
+    pub(super) fn accept(&mut self, now: Stamp, conn: ConnId, id: MemberId) {
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.member = Some(id);
         }

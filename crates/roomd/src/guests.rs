@@ -1,0 +1,125 @@
+//! Participants that speak plain RTP, each by a socket of its own.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+
+use vox_frame::Stamp;
+use vox_room::{Arrival, ConnId, Notice, PlainPeer, PlainTerms};
+use vox_sys::{Clock, Readiness, net};
+
+/// Datagrams that are read of one of them before others have their turn.
+pub(crate) const BURST: usize = 64;
+
+/// All of them. To the rooms each is a connection, whose lines are said here.
+pub(crate) struct Guests {
+    all: BTreeMap<ConnId, Guest>,
+    clock: Clock,
+    scratch: Vec<u8>,
+}
+
+struct Guest {
+    socket: UdpSocket,
+    listens: SocketAddr,
+    peer: PlainPeer,
+    unsent: u64,
+}
+
+/// What came of a datagram.
+pub(crate) enum Came {
+    /// So many bytes are to be passed on as a packet; before that a line is to be said, where there is one.
+    Packet(usize, Option<String>),
+    /// It was nobody's.
+    Ignored,
+}
+
+impl Guests {
+    pub(crate) const fn new(clock: Clock) -> Self {
+        Self { all: BTreeMap::new(), clock, scratch: Vec::new() }
+    }
+
+    pub(crate) fn has(&self, conn: ConnId) -> bool {
+        self.all.contains_key(&conn)
+    }
+
+    /// Opens a socket for a peer; gives its address.
+    pub(crate) fn add(
+        &mut self,
+        conn: ConnId,
+        listen: SocketAddr,
+        terms: PlainTerms,
+        readiness: &Readiness,
+    ) -> io::Result<SocketAddr> {
+        let random = || getrandom::u32().map_err(io::Error::other);
+        let socket = net::receiver(listen, None, None)?;
+        let listens = socket.local_addr()?;
+        readiness.add(&socket, conn.0)?;
+        // Half of the numbers lie ahead: some receivers take an early wrap for a restart (RFC 3711, section 3.3.1).
+        let peer = PlainPeer::new(terms, random()?, (random()? >> 17) as u16, random()?);
+        self.all.insert(conn, Guest { socket, listens, peer, unsent: 0 });
+        Ok(listens)
+    }
+
+    pub(crate) fn remove(&mut self, conn: ConnId) -> bool {
+        self.all.remove(&conn).is_some()
+    }
+
+    /// Who speaks, and the address at which he is heard.
+    pub(crate) fn get(&self, conn: ConnId) -> Option<(&PlainPeer, SocketAddr)> {
+        self.all.get(&conn).map(|guest| (&guest.peer, guest.listens))
+    }
+
+    /// Receives a datagram into `buffer`; none where nothing is there.
+    pub(crate) fn receive(&mut self, now: Stamp, conn: ConnId, buffer: &mut [u8]) -> Option<Came> {
+        let guest = self.all.get_mut(&conn)?;
+        let datagram = net::receive(&guest.socket, buffer).ok()??;
+        Some(match guest.peer.handle_datagram(now, datagram.from, &buffer[..datagram.length]) {
+            Arrival::Begins(ssrc, facts) => Came::Packet(datagram.length, Some(format!("STREAM {ssrc}: {facts}"))),
+            Arrival::Goes => Came::Packet(datagram.length, None),
+            Arrival::Report | Arrival::Foreign | Arrival::Malformed => Came::Ignored,
+        })
+    }
+
+    /// A line of the rooms to one of them; gives what is to be answered.
+    pub(crate) fn line(&mut self, conn: ConnId, line: &str) -> Option<String> {
+        let guest = self.all.get_mut(&conn)?;
+        match Notice::parse(line) {
+            Notice::Ping(number) => return Some(format!("PONG: {number}")),
+            Notice::Stream { ssrc, facts, .. } => guest.peer.handle_stream(ssrc, facts),
+            Notice::StreamEnd { ssrc, .. } => guest.peer.handle_stream_end(ssrc),
+            // Nobody is there who could be asked.
+            Notice::Talk { nick, action } if action == "Request" => return Some(format!("TALK {nick}: Deny")),
+            // Out of its room it is of no use to anybody: it was brought into that one.
+            Notice::Other(line) if line.starts_with("KICKED ") || line.starts_with("DELETED") => {
+                return Some("DISCONNECT".to_owned());
+            }
+            _ => {}
+        }
+        None
+    }
+
+    /// A packet of the rooms to one of them. What cannot be sent is lost, as packets are.
+    pub(crate) fn packet(&mut self, conn: ConnId, bytes: &[u8]) {
+        let Some(guest) = self.all.get_mut(&conn) else { return };
+        self.scratch.clear();
+        self.scratch.extend_from_slice(bytes);
+        if let Some(to) = guest.peer.handle_packet(self.clock.now(), &mut self.scratch)
+            && guest.socket.send_to(&self.scratch, to).is_err()
+        {
+            guest.unsent += 1;
+        }
+    }
+
+    /// When a stream of theirs may have ended.
+    pub(crate) fn next_deadline(&self) -> Option<Stamp> {
+        self.all.values().filter_map(|guest| guest.peer.next_deadline()).min()
+    }
+
+    /// The streams that have ended, as lines.
+    pub(crate) fn handle_timeout(&mut self, now: Stamp) -> Vec<(ConnId, String)> {
+        let ended = |(conn, guest): (&ConnId, &mut Guest)| {
+            guest.peer.handle_timeout(now).map(|ssrc| (*conn, format!("STREAMEND {ssrc}: reason=timeout")))
+        };
+        self.all.iter_mut().filter_map(ended).collect()
+    }
+}

@@ -1,0 +1,139 @@
+//! Participants by plain RTP in the server itself, and what else other programs need of a room.
+
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use serde_json::Value;
+use vox_e2e::{Entry, Running, Scratch, await_until, free_port, read_vox};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn server(scratch: &Scratch, port: u16, options: &str) -> Running {
+    let running = scratch.spawn(&format!("exec vox-roomd --listen 127.0.0.1:{port} --control ctl.sock -l {options}"));
+    assert!(await_until(PATIENCE, || running.stderr().contains("listening on")), "{}", running.stderr());
+    running
+}
+
+fn ctl(scratch: &Scratch, what: &str) -> Value {
+    let outcome = scratch.run(&format!("vox-roomd ctl --control ctl.sock --json {what}")).succeeded();
+    serde_json::from_str(&outcome.text()).expect("JSON")
+}
+
+/// Waits until somebody is in the lobby and hears it.
+#[track_caller]
+fn await_voice(scratch: &Scratch, name: &str) {
+    let is_there = || {
+        let list = ctl(scratch, "list");
+        let members = list["rooms"][0]["members"].as_array().cloned().unwrap_or_default();
+        members.iter().any(|member| member["nick"] == name && member["voice"] == true && !member["path"].is_null())
+    };
+    assert!(await_until(PATIENCE, is_there), "{name} is not there");
+}
+
+/// An RTP packet of mu-law, written out by hand (RFC 3550, section 5.1).
+fn rtp(ssrc: u32, sequence: u16, timestamp: u32, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x80, 0];
+    packet.extend(sequence.to_be_bytes());
+    packet.extend(timestamp.to_be_bytes());
+    packet.extend(ssrc.to_be_bytes());
+    packet.extend(payload);
+    packet
+}
+
+fn payloads(entries: &[Entry], label: &str) -> Vec<u8> {
+    let named = |entry: &Entry| match entry {
+        Entry::Format(id, format) if format.label.as_deref() == Some(label) => Some(*id),
+        _ => None,
+    };
+    let Some(own) = entries.iter().find_map(named) else { return Vec::new() };
+    let audio = |entry: &Entry| match entry {
+        Entry::Audio { id, payload, .. } if *id == own => Some(payload.clone()),
+        _ => None,
+    };
+    entries.iter().filter_map(audio).flatten().collect()
+}
+
+/// Numbers, timestamps and payloads of one stream, until one of its packets has that payload.
+fn listen(socket: &UdpSocket, last: &[u8]) -> Vec<(u16, u32, Vec<u8>)> {
+    socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    let (mut heard, mut ssrc, mut buffer) = (Vec::new(), None, [0; 2048]);
+    loop {
+        let length = socket.recv(&mut buffer).expect("a packet comes");
+        let word = |at: usize| u32::from_be_bytes(buffer[at..at + 4].try_into().expect("four bytes"));
+        assert_eq!(*ssrc.get_or_insert_with(|| word(8)), word(8), "one source");
+        let sequence = u16::from_be_bytes([buffer[2], buffer[3]]);
+        // Words of header extension, where the packet tells its level (RFC 6464).
+        let extension = if buffer[0] & 0x10 == 0 { 0 } else { 4 + 4 * usize::from(buffer[15]) };
+        heard.push((sequence, word(4), buffer[12 + extension..length].to_vec()));
+        if heard.last().is_some_and(|(.., payload)| payload == last) {
+            return heard;
+        }
+    }
+}
+
+#[test]
+fn a_plain_rtp_peer_is_heard_and_hears_one_stream_and_nobody_takes_its_place() {
+    let (scratch, port) = (Scratch::new("plain"), free_port());
+    let server = server(&scratch, port, "");
+    let ear = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let send_to = ear.local_addr().expect("an address");
+    let peer = ctl(&scratch, &format!("peer lobby phone --codec pcmu --send-to {send_to}"));
+    let listens: SocketAddr = peer["listens"].as_str().expect("an address").parse().expect("an address");
+    assert!(peer["sdp"].as_str().is_some_and(|sdp| sdp.contains(&format!("m=audio {} RTP/AVP 0", listens.port()))));
+    let sdp = scratch.run("vox-roomd ctl --control ctl.sock sdp lobby phone").succeeded().text();
+    assert!(sdp.contains(&format!("m=audio {} RTP/AVP 0\r\n", send_to.port())), "{sdp}");
+    let taken = scratch.run("vox-roomd ctl --control ctl.sock peer lobby Phone").exited(&[1]);
+    assert!(taken.stderr.contains("is taken"), "{}", taken.stderr);
+
+    let tape = scratch.spawn(&format!(
+        "exec vox-join 127.0.0.1:{port}/lobby --name tape --listen-only --events 3 >tape.vox 3>events.jsonl"
+    ));
+    await_voice(&scratch, "tape");
+    let mouth = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let forger = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let said: Vec<Vec<u8>> = (0..50u8).map(|n| vec![n; 160]).collect();
+    for (n, payload) in (0u16..).zip(&said) {
+        mouth.send_to(&rtp(7, n, u32::from(n) * 160, payload), listens).expect("loopback takes it");
+        forger.send_to(&rtp(7, n + 1, u32::from(n) * 160, &[0xee; 160]), listens).expect("it too");
+    }
+    let heard = || payloads(&read_vox(&scratch.path("tape.vox")), "phone");
+    let whole = said.concat();
+    assert!(await_until(PATIENCE, || heard().len() >= whole.len()), "{} bytes: {}", heard().len(), server.stderr());
+    assert!(heard() == whole, "what the phone says, and nothing of the forger");
+
+    // Two after each other come to the phone as one.
+    for name in ["ana", "bob"] {
+        scratch
+            .run(&format!(
+                "vox-capture noise:{} --duration 0.4 --rate 8000 | vox-encode pcmu >{name}.vox\n\
+                 vox-join 127.0.0.1:{port}/lobby --name {name} --send-only <{name}.vox",
+                name.len() + usize::from(name == "bob")
+            ))
+            .succeeded();
+        // He has the word until he is gone.
+        assert!(await_until(PATIENCE, || server.stderr().contains(&format!("left {name}"))));
+    }
+    let spoken = ["ana", "bob"].map(|name| {
+        let audio = |entry: Entry| if let Entry::Audio { payload, .. } = entry { Some(payload) } else { None };
+        read_vox(&scratch.path(&format!("{name}.vox"))).into_iter().filter_map(audio).collect::<Vec<_>>()
+    });
+    let heard = listen(&ear, spoken[1].last().expect("bob says something"));
+    for pair in heard.windows(2) {
+        assert_eq!(pair[1].0, pair[0].0.wrapping_add(1), "numbers go on");
+        assert!(pair[1].1.wrapping_sub(pair[0].1).wrapping_sub(160) < 80_000, "time goes on: {pair:?}");
+    }
+    assert_eq!(heard.len(), spoken.iter().map(Vec::len).sum::<usize>(), "packets of the two");
+    let payloads: Vec<u8> = heard.into_iter().flat_map(|(.., payload)| payload).collect();
+    assert!(payloads == spoken.concat().concat(), "every packet of the two");
+    ctl(&scratch, "kick phone");
+    scratch.run("vox-roomd ctl --control ctl.sock sdp lobby phone").exited(&[1]);
+    tape.interrupt();
+    tape.wait(PATIENCE);
+    let events = fs::read_to_string(scratch.path("events.jsonl")).expect("events");
+    let events: Vec<Value> = events.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    for (what, nick) in [("talk-start", "phone"), ("joined", "ana"), ("left", "ana"), ("left", "phone")] {
+        let told = events.iter().any(|event| event["event"] == what && event["nick"] == nick);
+        assert!(told, "no {what} {nick}: {events:?}");
+    }
+}
