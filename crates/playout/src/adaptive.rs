@@ -10,6 +10,7 @@ use crate::decision::HELD_UP_PERCENT;
 use crate::drift::Drift;
 use crate::needs::Needs;
 use crate::record::Meta;
+use crate::silence::Silences;
 
 /// How often the target is worked out, in ns of arrivals.
 const UPDATE_NS: i64 = 100_000_000;
@@ -33,6 +34,10 @@ const EVENT_NS: i64 = 15_000_000;
 /// Playing slows down only for what is left of the buffer then, in ns.
 const LAST_NS: i64 = 45_000_000;
 
+/// How many stalls a burst of losses tells as much as, where packets describe the past: their sender expects bursts and
+/// pays for them.
+const DEEP_EVIDENCE: f64 = 5.0;
+
 /// Packets for which a lost one may still come, or be repaired: what is described farther back is not waited for.
 const PENDING: u64 = 16;
 
@@ -47,6 +52,9 @@ pub(crate) struct Follower {
     /// Sequence numbers that were passed over, and what the copy in the packet behind needed.
     pending: BTreeMap<u64, Option<i64>>,
     highest: Option<u64>,
+    /// The last lost packet that a later one described.
+    described: Option<u64>,
+    silences: Silences,
     began: Option<Stamp>,
     updated: Option<Stamp>,
     learning: bool,
@@ -73,6 +81,8 @@ impl Follower {
             drift: Drift::default(),
             pending: BTreeMap::new(),
             highest: None,
+            described: None,
+            silences: Silences::default(),
             began: None,
             updated: None,
             learning: true,
@@ -90,7 +100,8 @@ impl Follower {
     pub(crate) fn handle(&mut self, meta: &Meta, rule: &Adaptive) -> bool {
         let transit = meta.arrived.ns().saturating_sub(self.rate.ns(meta.timestamp.0));
         let end = self.rate.ns(meta.timestamp.0).saturating_add(self.rate.ns(u64::from(meta.duration)));
-        self.furthest = self.furthest.max(Some(end));
+        let furthest = self.furthest;
+        self.furthest = furthest.max(Some(end));
         if meta.recovered {
             return false;
         }
@@ -100,7 +111,14 @@ impl Follower {
         self.needs.shift_down(rose);
         self.trend.add(meta.arrived, transit);
         let level = self.level.get().unwrap_or(transit);
-        self.note_need(meta, transit.saturating_sub(level));
+        let over = transit.saturating_sub(level);
+        if let Some(furthest) = furthest {
+            let silent = meta.arrived.ns().saturating_sub(furthest.saturating_add(level));
+            if silent > self.packet_ns {
+                self.silences.add(silent, over);
+            }
+        }
+        self.note_need(meta, over);
         self.update(meta.arrived, rule);
         resynced
     }
@@ -131,7 +149,7 @@ impl Follower {
         let (Some(furthest), Some(level)) = (self.furthest, self.level.get()) else { return false };
         let queued = self.trend.get().map_or(0, |trend| trend.saturating_sub(level).max(0));
         let late = now.ns().saturating_sub(furthest.saturating_add(level).saturating_add(queued));
-        late > alarm_ns(self.target_ns, self.usual_ns, self.packet_ns)
+        self.silences.are_worth_waiting() && late > alarm_ns(self.target_ns, self.usual_ns, self.packet_ns)
     }
 
     /// The delay behind the fastest packet that is aimed at, in ns: the target, or more while all packets are later
@@ -144,6 +162,11 @@ impl Follower {
     /// How much of the target is there for what comes seldom, in ns.
     pub(crate) const fn spare_ns(&self) -> i64 {
         self.target_ns.saturating_sub(self.usual_ns.saturating_mul(2))
+    }
+
+    /// Whether what stays away usually comes: then delay can be lent, and be had back before it is needed.
+    pub(crate) fn is_late_rather_than_lost(&self) -> bool {
+        self.silences.are_worth_waiting()
     }
 
     /// What the history asks for, in ns.
@@ -176,20 +199,12 @@ impl Follower {
         {
             *copy = Some(over.saturating_add(self.rate.ns(u64::from(meta.duration))));
         }
-        if meta.reach > 0 {
-            for (lost, copy) in self.pending.range_mut(..sequence).rev() {
-                let back = u64::from(meta.duration).saturating_mul(sequence - lost);
-                if back > u64::from(meta.reach) {
-                    break;
-                }
-                copy.get_or_insert(over.saturating_add(self.rate.ns(back)));
-            }
-        }
         self.needs.add(over);
         if over > self.last_over.saturating_add(EVENT_NS) {
-            self.needs.add_event(over);
+            self.needs.add_event(over, 1.0);
         }
         self.last_over = over;
+        self.note_described(meta, over);
         while let Some(oldest) = self.pending.first_entry() {
             if oldest.key().saturating_add(PENDING) > highest {
                 break;
@@ -197,6 +212,26 @@ impl Follower {
             if let Some(need) = oldest.remove() {
                 self.needs.add(need);
             }
+        }
+    }
+
+    /// What was lost and is described by the packet goes into the history at once, so that the gap that is being
+    /// concealed already brings the delay that the next one needs.
+    fn note_described(&mut self, meta: &Meta, over: i64) {
+        let packets = u64::from(meta.reach / meta.duration.max(1));
+        let first = meta.sequence.0.saturating_sub(packets);
+        let missing = self.pending.range(first..meta.sequence.0).filter(|(_, copy)| copy.is_none());
+        let missing: Vec<u64> = missing.map(|(lost, _)| *lost).collect();
+        for lost in missing {
+            self.pending.remove(&lost);
+            let back = u64::from(meta.duration).saturating_mul(meta.sequence.0 - lost);
+            let need = over.saturating_add(self.rate.ns(back));
+            self.needs.add(need);
+            if self.described.is_none_or(|before| before.saturating_add(1) != lost) {
+                self.needs.add_event(need, DEEP_EVIDENCE);
+                self.updated = None;
+            }
+            self.described = Some(lost);
         }
     }
 

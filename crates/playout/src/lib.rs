@@ -29,6 +29,7 @@ mod playout;
 mod record;
 mod redundancy;
 mod seen;
+mod silence;
 mod stats;
 mod timeline;
 

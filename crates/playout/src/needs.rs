@@ -39,6 +39,8 @@ pub(crate) struct Needs {
     bins: Vec<f64>,
     /// What the packets needed behind which others were held up, in the same bins.
     events: Vec<f64>,
+    /// How sure they make that this is a habit of the network, in the same bins: a stall is one.
+    evidence: Vec<f64>,
     total: f64,
     /// What the next packet weighs: grows, so that the past shrinks.
     weight: f64,
@@ -57,7 +59,14 @@ pub(crate) struct Advice {
 
 impl Default for Needs {
     fn default() -> Self {
-        Self { bins: vec![0.0; BINS], events: vec![0.0; BINS], total: 0.0, weight: 1.0, used: 0 }
+        Self {
+            bins: vec![0.0; BINS],
+            events: vec![0.0; BINS],
+            evidence: vec![0.0; BINS],
+            total: 0.0,
+            weight: 1.0,
+            used: 0,
+        }
     }
 }
 
@@ -71,18 +80,20 @@ impl Needs {
         self.total += self.weight;
         self.weight *= 1.0 + 1.0 / MEMORY;
         if self.weight > RESCALE {
-            self.bins.iter_mut().chain(&mut self.events).for_each(|bin| *bin /= RESCALE);
+            self.bins.iter_mut().chain(&mut self.events).chain(&mut self.evidence).for_each(|bin| *bin /= RESCALE);
             self.total /= RESCALE;
             self.weight /= RESCALE;
             self.used = self.bins.iter().rposition(|bin| *bin > 0.0).map_or(0, |last| last + 1);
         }
     }
 
-    /// Notes that the packet that was taken in last, and needed so many ns, begins what holds others up.
-    pub(crate) fn add_event(&mut self, need_ns: i64) {
+    /// Notes that the packet that was taken in last, and needed so many ns, begins a gap where it comes too late, and
+    /// how many stalls it tells as much as.
+    pub(crate) fn add_event(&mut self, need_ns: i64, evidence: f64) {
         let index = usize::try_from(need_ns.max(0) / BIN_NS).unwrap_or(usize::MAX);
-        if let Some(bin) = self.events.get_mut(index) {
-            *bin += self.weight;
+        if index < BINS {
+            self.events[index] += self.weight;
+            self.evidence[index] += evidence * self.weight;
         }
     }
 
@@ -92,7 +103,7 @@ impl Needs {
         if by < LEAST_SHIFT {
             return;
         }
-        for bins in [&mut self.bins, &mut self.events] {
+        for bins in [&mut self.bins, &mut self.events, &mut self.evidence] {
             bins.rotate_left(by);
             let below: f64 = bins.drain(BINS - by..).sum();
             bins.resize(BINS, 0.0);
@@ -108,14 +119,16 @@ impl Needs {
         let usual = self.usual_ns();
         let sum = |bins: &[f64]| bins.iter().sum::<f64>();
         let (mut late, mut events) = (sum(&self.bins[..self.used]), sum(&self.events[..self.used]));
+        let mut evidence = sum(&self.evidence[..self.used]);
         let (mut best, mut current, mut in_time) = ((f64::MAX, BIN_NS), f64::MAX, 0);
         for bin in 0..self.used {
             let delay = (bin as i64 + 1) * BIN_NS;
             let reach = usize::try_from(bridged(delay, usual) / BIN_NS).unwrap_or(0).clamp(in_time, self.used);
             late -= sum(&self.bins[in_time..reach]);
             events -= sum(&self.events[in_time..reach]);
+            evidence -= sum(&self.evidence[in_time..reach]);
             in_time = reach;
-            let share = (late + EVENT * events).max(0.0) / self.measured(events);
+            let share = (late + EVENT * events).max(0.0) / self.measured(evidence);
             let cost = felt(delay) + price_ns as f64 * share;
             if cost < best.0 {
                 best = (cost, delay);
@@ -128,9 +141,9 @@ impl Needs {
         Advice { target_ns, usual_ns: usual }
     }
 
-    /// What the rate of something is measured against of which `events` were seen.
-    fn measured(&self, events: f64) -> f64 {
-        self.total.max(LEAST * self.weight / (events / self.weight).max(1.0))
+    /// What the rate of something is measured against for which there is so much `evidence`.
+    fn measured(&self, evidence: f64) -> f64 {
+        self.total.max(LEAST * self.weight / (evidence / self.weight).max(1.0))
     }
 
     /// What nearly all packets stay within, in ns.
@@ -184,7 +197,7 @@ mod tests {
                 let late = n % 80 == 0;
                 needs.add(if late { 150 * MS } else { MS });
                 if late && events {
-                    needs.add_event(150 * MS);
+                    needs.add_event(150 * MS, 1.0);
                 }
             }
             needs.advice(PRICE, 0, |delay, _| delay).target_ns

@@ -5,7 +5,7 @@ mod sim;
 use std::fmt::Write;
 
 use sim::{Call, MS, S};
-use vox_link::profile;
+use vox_link::{Burst, profile};
 use vox_playout::{Adaptive, Config};
 
 fn adaptive() -> Config {
@@ -30,32 +30,43 @@ const NETWORKS: [&str; 11] = [
     "drift-200ppm",
 ];
 
+/// Losses in bursts of three packets in the mean, 10, 20 and 30 % of all: the chance that one begins.
+const BURSTS: [(&str, f64); 3] = [("bursts10", 0.037), ("bursts20", 0.083), ("bursts30", 0.143)];
+
+/// What `vox-encode --dred 200` describes, in ticks.
+const REACH: u32 = 9_600;
+
+fn bursts(enter: f64) -> vox_link::Config {
+    let burst = Burst { enter, leave: 1.0 / 3.0, loss_good: 0.0, loss_bad: 1.0 };
+    vox_link::Config { base_ns: 20 * MS, burst: Some(burst), ..vox_link::Config::default() }
+}
+
 /// To accept a change: `UPDATE=1 cargo test -p vox-playout --test networks`, and look at the difference.
 #[test]
 fn the_table_of_networks_is_as_committed() {
     let mut table =
         "network        copies  mean ms  p95 ms  concealed %  repaired %  stretched %  late %  gaps\n".to_owned();
-    for name in NETWORKS {
-        for copies in [true, false] {
-            let heard = [1, 2, 3].map(|seed| {
-                let call = Call { copies, ..Call::over(network(name), seed).lasting(120) };
-                call.hear(adaptive())
-            });
-            let mean = |of: &dyn Fn(&sim::Heard) -> f64| heard.iter().map(of).sum::<f64>() / 3.0;
-            writeln!(
-                table,
-                "{name:14} {:6} {:8.1} {:7.1} {:12.3} {:11.3} {:12.2} {:7.3} {:5.0}",
-                if copies { "yes" } else { "no" },
-                mean(&|heard| heard.mean_excess_ms(0)),
-                mean(&|heard| heard.excess_percentile_ms(95)),
-                mean(&|heard| heard.percent(heard.stats.concealed_ticks)),
-                mean(&|heard| heard.percent(heard.stats.repaired_ticks)),
-                mean(&|heard| heard.percent(heard.stats.inserted_ticks + heard.stats.removed_ticks)),
-                mean(&|heard| 100.0 * heard.stats.packets_late as f64 / heard.stats.packets_received as f64),
-                mean(&|heard| heard.stats.concealment_events as f64),
-            )
-            .expect("a string takes it");
-        }
+    let with_copies = |name| [(name, "yes", network(name)), (name, "no", network(name))];
+    let deep = BURSTS.iter().map(|(name, enter)| (*name, "deep", bursts(*enter)));
+    for (name, copies, link) in NETWORKS.into_iter().flat_map(with_copies).chain(deep) {
+        let heard = [1, 2, 3].map(|seed| {
+            let call = Call::over(link.clone(), seed).lasting(120);
+            let reach = if copies == "deep" { REACH } else { 0 };
+            Call { copies: copies == "yes", reach, ..call }.hear(adaptive())
+        });
+        let mean = |of: &dyn Fn(&sim::Heard) -> f64| heard.iter().map(of).sum::<f64>() / 3.0;
+        writeln!(
+            table,
+            "{name:14} {copies:6} {:8.1} {:7.1} {:12.3} {:11.3} {:12.2} {:7.3} {:5.0}",
+            mean(&|heard| heard.mean_excess_ms(0)),
+            mean(&|heard| heard.excess_percentile_ms(95)),
+            mean(&|heard| heard.percent(heard.stats.concealed_ticks)),
+            mean(&|heard| heard.percent(heard.stats.repaired_ticks)),
+            mean(&|heard| heard.percent(heard.stats.inserted_ticks + heard.stats.removed_ticks)),
+            mean(&|heard| 100.0 * heard.stats.packets_late as f64 / heard.stats.packets_received as f64),
+            mean(&|heard| heard.stats.concealment_events as f64),
+        )
+        .expect("a string takes it");
     }
     snapshot(&table);
 }
@@ -123,6 +134,21 @@ fn copies_repair_single_losses() {
         let stats = &heard.stats;
         let repaired = stats.fec_packets as f64 / stats.packets_lost as f64;
         assert!(repaired > share, "{name}: {repaired}");
+    }
+}
+
+#[test]
+fn bursts_that_a_later_packet_describes_are_waited_for_soon_and_without_stretching() {
+    for seed in 1..=5 {
+        let call = Call { reach: REACH, ..Call::over(bursts(0.037), seed).lasting(60) };
+        let heard = call.hear(adaptive());
+        let stats = &heard.stats;
+        let repaired = stats.fec_packets as f64 / stats.packets_lost as f64;
+        assert!(repaired > 0.85, "seed {seed}: {repaired}");
+        let soon = mean_excess_ns(&heard, 10 * S, 20 * S);
+        assert!(soon > 80 * MS, "seed {seed}: {soon} ns in the second ten seconds");
+        let stretched = heard.percent(stats.inserted_ticks + stats.removed_ticks);
+        assert!(stretched < 0.4, "seed {seed}: {stretched} % stretched");
     }
 }
 

@@ -230,7 +230,8 @@ impl<P> Playout<P> {
             self.packets_ahead(position.due).next().is_some_and(|(_, next, _)| next.redundant || next.reach > 0);
         let rested = copies || self.spared_at.is_none_or(|at| position.due.since(at) > REST_NS);
         let long = self.follower.target_ns() >= LONG_NS;
-        let left = if stretch && rested && long { self.follower.spare_ns().saturating_add(late) } else { late };
+        let lent = self.follower.is_late_rather_than_lost();
+        let left = if stretch && rested && long && lent { self.follower.spare_ns().saturating_add(late) } else { late };
         let spared = whole_steps(left.clamp(0, nominal / 2));
         if spared > 0 {
             self.spared_at = Some(position.due);

@@ -20,6 +20,8 @@ pub(crate) struct Call {
     pub(crate) frame_ms: u32,
     /// Every packet carries a copy of the one before it.
     pub(crate) copies: bool,
+    /// Every packet describes so many ticks before it (deep redundancy).
+    pub(crate) reach: u32,
     /// What is sent in this time (ns) arrives at its end, in order.
     pub(crate) outage: Option<(i64, i64)>,
 }
@@ -47,7 +49,7 @@ pub(crate) struct Heard {
 
 impl Call {
     pub(crate) fn over(link: LinkConfig, seed: u64) -> Self {
-        Self { link, seed, packets: 3_000, frame_ms: 20, copies: false, outage: None }
+        Self { link, seed, packets: 3_000, frame_ms: 20, copies: false, reach: 0, outage: None }
     }
 
     pub(crate) fn lasting(self, seconds: u64) -> Self {
@@ -85,10 +87,10 @@ impl Call {
                     let packet = wire.poll(now).expect("it is due");
                     match self.outage {
                         Some((from, until)) if (from..until).contains(&now.ns()) => held.push(packet),
-                        _ => listener.arrive(now, &packet, self.copies),
+                        _ => listener.arrive(now, &packet, self),
                     }
                 }
-                2 => held.drain(..).for_each(|packet| listener.arrive(now, &packet, self.copies)),
+                2 => held.drain(..).for_each(|packet| listener.arrive(now, &packet, self)),
                 _ => listener.release(now),
             }
         }
@@ -108,7 +110,7 @@ impl Listener {
         Self { playout: Playout::new(config, Rate::HZ_48000), heard, tick_ns: 1e9 / 48_000.0 / (1.0 + ppm * 1e-6) }
     }
 
-    fn arrive(&mut self, now: Stamp, packet: &SentPacket, copies: bool) {
+    fn arrive(&mut self, now: Stamp, packet: &SentPacket, call: &Call) {
         let network = now.ns() - self.sent(packet.timestamp);
         self.heard.base_ns = self.heard.base_ns.min(network);
         while self.heard.drift_ppb.len() as i64 <= now.ns() / S {
@@ -121,8 +123,8 @@ impl Listener {
             marker: packet.marker,
             recovered: false,
             padding: false,
-            redundant: copies,
-            reach: 0,
+            redundant: call.copies,
+            reach: call.reach,
             silent: false,
             quiet: false,
             arrived: now,
