@@ -78,7 +78,7 @@ fn a_plain_rtp_peer_is_heard_and_hears_one_stream_and_nobody_takes_its_place() {
     let server = server(&scratch, port, "");
     let ear = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let send_to = ear.local_addr().expect("an address");
-    let peer = ctl(&scratch, &format!("peer lobby phone --codec pcmu --send-to {send_to}"));
+    let peer = ctl(&scratch, &format!("peer lobby phone --codec pcmu --forward --send-to {send_to}"));
     let listens: SocketAddr = peer["listens"].as_str().expect("an address").parse().expect("an address");
     assert!(peer["sdp"].as_str().is_some_and(|sdp| sdp.contains(&format!("m=audio {} RTP/AVP 0", listens.port()))));
     let sdp = scratch.run("vox-roomd ctl --control ctl.sock sdp lobby phone").succeeded().text();

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use vox_cli::value::Seconds;
+use vox_cli::value::{RateHz, Seconds};
 use vox_room::{Config, Limits, RoomName};
 
 use crate::ctl::Ctl;
@@ -87,6 +87,22 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) http: Option<SocketAddr>,
 
+    /// Clients of the TCP Audio Streamer and Player connect there and are in ROOM. Nothing that they say is encrypted.
+    #[arg(long, value_name = "ADDR:PORT=ROOM", value_parser = parse_door)]
+    pub(crate) tcpstreamer: Vec<(SocketAddr, RoomName)>,
+
+    /// The rate that they are told: theirs are 5000, 8000, 22050 and 44100 Hz.
+    #[arg(long, value_name = "HZ", default_value = "8000")]
+    pub(crate) tcpstreamer_rate: RateHz,
+
+    /// Clients of the Peer-to-Peer Communication App connect there. Nothing that they say is encrypted.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) p2p: Vec<SocketAddr>,
+
+    /// The rate that they are told: theirs is 5000 Hz, 22050 or 44100 for more.
+    #[arg(long, value_name = "HZ", default_value = "5000")]
+    pub(crate) p2p_rate: RateHz,
+
     /// The server's certificate (PEM), for TLS.
     #[arg(long, value_name = "FILE", requires = "key")]
     pub(crate) certificate: Option<PathBuf>,
@@ -161,4 +177,9 @@ impl Args {
 
 fn parse_room(text: &str) -> Result<RoomName, String> {
     RoomName::parse(text).ok_or_else(|| "a room's name, such as #lobby".to_owned())
+}
+
+fn parse_door(text: &str) -> Result<(SocketAddr, RoomName), String> {
+    let door = text.split_once('=').and_then(|(address, room)| Some((address.parse().ok()?, RoomName::parse(room)?)));
+    door.ok_or_else(|| "ADDR:PORT=ROOM, such as 127.0.0.1:5100=lobby".to_owned())
 }

@@ -8,6 +8,7 @@ use vox_room::ConnId;
 use vox_sys::{Clock, Readiness};
 
 use crate::client::Client;
+use crate::foreigners::Foreigners;
 use crate::guests::Guests;
 
 /// Numbers of connections begin here: those below are the server's own descriptors.
@@ -16,6 +17,9 @@ pub(crate) const FIRST_CONNECTION: u64 = 16;
 pub(crate) struct Clients {
     /// Those without a connection: plain RTP peers.
     pub(crate) guests: Guests,
+    /// Clients of other programs.
+    pub(crate) foreigners: Foreigners,
+    clock: Clock,
     all: BTreeMap<ConnId, Client>,
     /// Something was put into these since the last flush.
     touched: BTreeSet<ConnId>,
@@ -25,9 +29,11 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    pub(crate) const fn new(most_each: u32, clock: Clock) -> Self {
+    pub(crate) fn new(most_each: u32, clock: Clock) -> Self {
         Self {
-            guests: Guests::new(clock),
+            guests: Guests::default(),
+            foreigners: Foreigners::default(),
+            clock,
             all: BTreeMap::new(),
             touched: BTreeSet::new(),
             next: FIRST_CONNECTION,
@@ -55,21 +61,30 @@ impl Clients {
         let client = Client::new(stream, peer)?;
         let conn = self.draw();
         readiness.add(client.stream(), conn.0)?;
-        *self.each.entry(peer.ip()).or_default() += 1;
+        self.count_in(peer.ip());
         self.all.insert(conn, client);
         Ok(conn)
     }
 
-    pub(crate) fn remove(&mut self, conn: ConnId) {
-        let Some(client) = self.all.remove(&conn) else { return };
-        self.touched.remove(&conn);
-        let from = client.peer.ip();
+    /// One more is connected from there.
+    pub(crate) fn count_in(&mut self, from: IpAddr) {
+        *self.each.entry(from).or_default() += 1;
+    }
+
+    /// One less.
+    pub(crate) fn count_out(&mut self, from: IpAddr) {
         if let Some(count) = self.each.get_mut(&from) {
             *count -= 1;
             if *count == 0 {
                 self.each.remove(&from);
             }
         }
+    }
+
+    pub(crate) fn remove(&mut self, conn: ConnId) {
+        let Some(client) = self.all.remove(&conn) else { return };
+        self.touched.remove(&conn);
+        self.count_out(client.peer.ip());
     }
 
     pub(crate) fn get(&mut self, conn: ConnId) -> Option<&mut Client> {
@@ -85,6 +100,16 @@ impl Clients {
         let client = self.all.get_mut(&conn)?;
         self.touched.insert(conn);
         Some(client)
+    }
+
+    /// A packet to somebody who has no connection of ours: a plain RTP peer, a client of another program.
+    pub(crate) fn packet_elsewhere(&mut self, conn: ConnId, bytes: &[u8]) {
+        let now = self.clock.now();
+        if self.guests.has(conn) {
+            self.guests.packet(now, conn, bytes);
+        } else {
+            self.foreigners.packet(now, conn, bytes);
+        }
     }
 
     /// Writes what was put in since the last time; gives the connections that have ended.

@@ -137,6 +137,10 @@ struct Peer {
     #[arg(long, value_name = "CODEC", default_value = "pcmu", conflicts_with = "sdp")]
     codec: String,
 
+    /// It hears the loudest of those who are coded as it is, untouched, instead of a mix of everybody else.
+    #[arg(long)]
+    forward: bool,
+
     /// Take address and codecs from its own description, and answer with ours.
     #[arg(long, value_name = "FILE")]
     sdp: Option<PathBuf>,
@@ -199,6 +203,7 @@ impl Peer {
             "sendTo": self.send_to,
             "from": self.from,
             "codec": self.codec,
+            "forward": self.forward,
             "offer": offer.transpose()?,
         }))
     }

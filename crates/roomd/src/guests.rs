@@ -5,16 +5,16 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
 use vox_frame::Stamp;
-use vox_room::{Arrival, ConnId, Notice, PlainPeer, PlainTerms};
-use vox_sys::{Clock, Readiness, net};
+use vox_room::{Arrival, ConnId, Notice, PlainPeer, PlainTerms, RoomName};
+use vox_sys::{Readiness, net};
 
 /// Datagrams that are read of one of them before others have their turn.
 pub(crate) const BURST: usize = 64;
 
 /// All of them. To the rooms each is a connection, whose lines are said here.
+#[derive(Default)]
 pub(crate) struct Guests {
     all: BTreeMap<ConnId, Guest>,
-    clock: Clock,
     scratch: Vec<u8>,
 }
 
@@ -22,6 +22,9 @@ struct Guest {
     socket: UdpSocket,
     listens: SocketAddr,
     peer: PlainPeer,
+    room: RoomName,
+    /// It has asked for a mix.
+    mixes: bool,
     unsent: u64,
 }
 
@@ -34,10 +37,6 @@ pub(crate) enum Came {
 }
 
 impl Guests {
-    pub(crate) const fn new(clock: Clock) -> Self {
-        Self { all: BTreeMap::new(), clock, scratch: Vec::new() }
-    }
-
     pub(crate) fn has(&self, conn: ConnId) -> bool {
         self.all.contains_key(&conn)
     }
@@ -48,6 +47,7 @@ impl Guests {
         conn: ConnId,
         listen: SocketAddr,
         terms: PlainTerms,
+        (room, mixes): (RoomName, bool),
         readiness: &Readiness,
     ) -> io::Result<SocketAddr> {
         let random = || getrandom::u32().map_err(io::Error::other);
@@ -56,7 +56,7 @@ impl Guests {
         readiness.add(&socket, conn.0)?;
         // Half of the numbers lie ahead: some receivers take an early wrap for a restart (RFC 3711, section 3.3.1).
         let peer = PlainPeer::new(terms, random()?, (random()? >> 17) as u16, random()?);
-        self.all.insert(conn, Guest { socket, listens, peer, unsent: 0 });
+        self.all.insert(conn, Guest { socket, listens, peer, room, mixes, unsent: 0 });
         Ok(listens)
     }
 
@@ -89,6 +89,10 @@ impl Guests {
             Notice::StreamEnd { ssrc, .. } => guest.peer.handle_stream_end(ssrc),
             // Nobody is there who could be asked.
             Notice::Talk { nick, action } if action == "Request" => return Some(format!("TALK {nick}: Deny")),
+            // Nothing is mixed here, or not so: then it hears who talks, untouched.
+            Notice::Refused { verb, .. } if verb == "VOICE" && std::mem::take(&mut guest.mixes) => {
+                return Some(format!("VOICE {}: tcp", guest.room));
+            }
             // Out of its room it is of no use to anybody: it was brought into that one.
             Notice::Other(line) if line.starts_with("KICKED ") || line.starts_with("DELETED") => {
                 return Some("DISCONNECT".to_owned());
@@ -99,11 +103,11 @@ impl Guests {
     }
 
     /// A packet of the rooms to one of them. What cannot be sent is lost, as packets are.
-    pub(crate) fn packet(&mut self, conn: ConnId, bytes: &[u8]) {
+    pub(crate) fn packet(&mut self, now: Stamp, conn: ConnId, bytes: &[u8]) {
         let Some(guest) = self.all.get_mut(&conn) else { return };
         self.scratch.clear();
         self.scratch.extend_from_slice(bytes);
-        if let Some(to) = guest.peer.handle_packet(self.clock.now(), &mut self.scratch)
+        if let Some(to) = guest.peer.handle_packet(now, &mut self.scratch)
             && guest.socket.send_to(&self.scratch, to).is_err()
         {
             guest.unsent += 1;

@@ -6,6 +6,7 @@ mod clients;
 mod control;
 mod ctl;
 mod doors;
+mod foreigners;
 mod guests;
 mod http;
 mod passwords;

@@ -1,5 +1,6 @@
 //! The loop around the rooms: what is ready is read, what follows from it is sent.
 
+mod foreign;
 mod peers;
 
 use std::collections::BTreeMap;
@@ -113,7 +114,7 @@ impl Server {
         let terminated = Arc::new(AtomicBool::new(false));
         signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&terminated)).map_err(failed)?;
         note(format_args!("listening on {address} (TCP){}", voice_of(media_port)));
-        Ok(Self {
+        let mut server = Self {
             hall,
             readiness,
             listener,
@@ -136,7 +137,9 @@ impl Server {
             send_errors: 0,
             terminated,
             told: false,
-        })
+        };
+        server.open_doors(args)?;
+        Ok(server)
     }
 
     pub(crate) fn run(&mut self) -> Result<(), Failure> {
@@ -148,7 +151,9 @@ impl Server {
             }
             let timers = self.hall.next_deadline().map(|at| self.clock.mono_ns(at));
             let guests = self.clients.guests.next_deadline().map(|at| self.clock.mono_ns(at));
-            let deadline = [timers, guests, self.stats.as_ref().map(|_| next_stats)].into_iter().flatten().min();
+            let foreigners = self.clients.foreigners.next_deadline().map(|at| self.clock.mono_ns(at));
+            let deadline =
+                [timers, guests, foreigners, self.stats.as_ref().map(|_| next_stats)].into_iter().flatten().min();
             wait(Some(std::os::fd::AsFd::as_fd(&self.readiness)), deadline)?;
             self.readiness.ready(&mut ready).map_err(|error| Failure::failed(format_args!("cannot wait: {error}")))?;
             for event in &ready {
@@ -157,6 +162,7 @@ impl Server {
             let now = self.clock.now();
             self.hall.handle_timeout(now);
             self.expire_guests(now);
+            self.tend_foreigners(now);
             self.settle(now);
             if self.stats.is_some() && monotonic_ns() >= next_stats {
                 next_stats = monotonic_ns() + STATS_NS;
@@ -180,6 +186,15 @@ impl Server {
                 let questions = self.control.questions(key);
                 let answers: Vec<Value> = questions.iter().map(|question| self.answer(now, question)).collect();
                 self.control.answer(key, &self.readiness, &answers);
+            }
+            key if self.clients.foreigners.is_door(key) => self.accept_foreigners(now, key),
+            key if self.clients.foreigners.has(ConnId(key)) => {
+                if event.writable {
+                    self.clients.foreigners.touch(ConnId(key));
+                }
+                if event.readable {
+                    self.read_foreigner(now, ConnId(key));
+                }
             }
             key if key >= FIRST_CONNECTION => {
                 let conn = ConnId(key);
@@ -350,7 +365,8 @@ impl Server {
             way.flush();
             self.send_errors += way.lost;
             let ended = self.clients.flush(&self.readiness);
-            if ended.is_empty() {
+            let gone = self.flush_foreigners(now);
+            if ended.is_empty() && !gone {
                 return;
             }
             for conn in ended {
@@ -368,6 +384,7 @@ impl Server {
                         self.hall.handle_line(self.clock.now(), conn, reply.as_bytes());
                     }
                 }
+                Output::Line(conn, line) if self.clients.foreigners.has(conn) => self.tell_foreigner(conn, &line),
                 Output::Line(conn, line) => {
                     let Some(client) = self.clients.touch(conn) else { continue };
                     if self.log_protocol {
@@ -386,6 +403,7 @@ impl Server {
                 }
                 Output::Close(conn) => {
                     self.clients.guests.remove(conn);
+                    self.clients.foreigners.close(conn);
                     if let Some(client) = self.clients.touch(conn) {
                         client.closing = true;
                     }
@@ -434,6 +452,11 @@ impl Server {
                 client.closing = true;
             }
         }
+        for conn in self.clients.foreigners.ids() {
+            let _nothing_more =
+                self.clients.foreigners.line(self.clock.now(), conn, "TERMINATE: the server is closing");
+        }
+        self.clients.foreigners.flush(&self.readiness);
         for conn in self.clients.flush(&self.readiness) {
             self.clients.remove(conn);
         }

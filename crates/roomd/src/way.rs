@@ -28,10 +28,13 @@ impl<'a> Way<'a> {
                     self.flush();
                 }
             }
-            Path::Conn(conn) => match self.clients.touch(conn) {
-                Some(client) => client.packet(bytes),
-                None => self.clients.guests.packet(conn, bytes),
-            },
+            Path::Conn(conn) => {
+                if let Some(client) = self.clients.touch(conn) {
+                    client.packet(bytes);
+                } else {
+                    self.clients.packet_elsewhere(conn, bytes);
+                }
+            }
         }
     }
 

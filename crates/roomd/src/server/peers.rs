@@ -33,13 +33,15 @@ impl Server {
         let listen = address(question, "listen")?.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         let terms = terms(question, listen)?;
         let conn = self.clients.draw();
-        let listens = self.clients.guests.add(conn, listen, terms, &self.readiness);
+        let mixes = question["forward"].as_bool() != Some(true);
+        let wish = if mixes { format!(" mix={}", terms.sends.1) } else { String::new() };
+        let listens = self.clients.guests.add(conn, listen, terms, (room.clone(), mixes), &self.readiness);
         let listens = listens.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
         if let Err(why) = self.hall.handle_guest(now, conn, nick, "plain RTP", &room) {
             self.clients.guests.remove(conn);
             return Err(why);
         }
-        self.hall.handle_line(now, conn, format!("VOICE {room}: tcp").as_bytes());
+        self.hall.handle_line(now, conn, format!("VOICE {room}: tcp{wish}").as_bytes());
         self.hall.handle_line(now, conn, b"EVENTS: off");
         let (peer, _) = self.clients.guests.get(conn).ok_or("it is gone")?;
         let sdp = peer.answer(&format!("{room}"), listens);
