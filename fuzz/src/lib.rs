@@ -7,6 +7,7 @@
 mod codec;
 mod container;
 mod frame;
+mod mediastream;
 mod pieces;
 mod playout;
 mod repair;
@@ -16,6 +17,7 @@ mod rtp;
 pub use codec::decoder;
 pub use container::container;
 pub use frame::frame;
+pub use mediastream::mediastream;
 pub use playout::playout;
 pub use repair::{mend, repair};
 pub use room::{house, p2p, room};
@@ -25,7 +27,7 @@ pub use rtp::{framing, link_trace, rtcp, rtp_receiver, sap, sdp, srtp};
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 17] = [
     ("frame", frame),
     ("rtp_receiver", rtp_receiver),
     ("rtcp", rtcp),
@@ -42,4 +44,5 @@ pub const TARGETS: [(&str, Target); 16] = [
     ("room", room),
     ("house", house),
     ("p2p", p2p),
+    ("mediastream", mediastream),
 ];

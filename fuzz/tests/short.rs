@@ -7,7 +7,7 @@ use rand_pcg::rand_core::Rng;
 const RUNS: u64 = 3000;
 
 /// Valid inputs to begin from.
-const SEEDS: [&[u8]; 10] = [
+const SEEDS: [&[u8]; 11] = [
     include_bytes!("../../crates/frame/tests/data/every-record.vox"),
     b"\x80\x60\x00\x01\x00\x00\x00\xa0\xde\xad\xbe\xef\xfc\xff\xfe",
     b"\x80\xc8\x00\x06\xde\xad\xbe\xef\xe9\xd4\x80\x00\x00\x00\x00\x00\x00\x00\x00\xa0\x00\x00\x00\x01\x00\x00\x00\x0a",
@@ -17,6 +17,7 @@ const SEEDS: [&[u8]; 10] = [
     b"\0\x0c\x80\0\0\x01\0\0\0\xa0\0\0\0\x01\0\x16\0\0\0SamplesPerSecond:8000",
     b"CONNECT ana\nJOIN lobby\nMSG lobby :hello\nMUTE bob in\nPING\n",
     b"{\"action\":\"voice\",\"room_name\":\"x\",\"audio_data\":\"AQACAA==\"}\r\n",
+    b"\x01\0\x02\0\x02\x01\xd0\x40\x03\0\x02\x05\xb0\x04\0\x60{\"event\":\"media\",\"media\":{\"payload\":\"fw==\"}}\xf0\x01\x08\0",
     b"1:inline:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA AES_CM_128_HMAC_SHA1_80",
 ];
 
