@@ -9,8 +9,9 @@ use clap::{Parser, ValueEnum};
 use vox_cli::VoiceArgs;
 use vox_cli::value::{FrameMs, Millis, RateHz, Seconds};
 use vox_frame::{Channels, Codec};
+use vox_wav::Sample;
 
-use crate::encoding::Encoding;
+use crate::encoding::parse_sample;
 
 /// Captures audio as a stream of records on stdout.
 ///
@@ -47,8 +48,8 @@ pub(crate) struct Args {
 
     /// What the samples on stdin are: s16le, s16be, s24le, s32le, f32le, f64le, u8, mulaw, alaw. --rate and --channels
     /// then say how they come (default 48000, mono).
-    #[arg(long, value_name = "ENCODING")]
-    pub(crate) raw: Option<Encoding>,
+    #[arg(long, value_name = "ENCODING", value_parser = parse_sample)]
+    pub(crate) raw: Option<Sample>,
 
     /// Sampling rate of the stream in Hz, 5000 to 192000; what has another is resampled. Default: the source's own,
     /// 48000 for devices and generators.

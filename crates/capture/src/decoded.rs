@@ -13,8 +13,7 @@ use symphonia::core::io::MediaSourceStream;
 use symphonia::core::meta::MetadataOptions;
 use vox_cli::{Failure, warn};
 use vox_frame::{Channels, Rate};
-
-use crate::encoding::{Encoding, Shape};
+use vox_wav::{Sample, Spec};
 
 /// A compressed file, decoded packet by packet.
 pub(crate) struct Decoded {
@@ -22,7 +21,7 @@ pub(crate) struct Decoded {
     reader: Box<dyn FormatReader>,
     decoder: Box<dyn AudioDecoder>,
     track: u32,
-    shape: Shape,
+    shape: Spec,
     damaged: u64,
 }
 
@@ -57,13 +56,13 @@ impl Decoded {
         let count = parameters.channels.as_ref().map_or(0, |channels| channels.count());
         let channels = u8::try_from(count).ok().filter(|count| (1..=8).contains(count)).and_then(Channels::new);
         let channels = channels.ok_or_else(|| bad("a number of channels that is not supported (1 to 8)"))?;
-        let encoding = if bits <= 16 { Encoding::S16Le } else { Encoding::F32Le };
+        let sample = if bits <= 16 { Sample::S16 } else { Sample::F32 };
         let track = track.id;
-        Ok(Self { name, reader, decoder, track, shape: Shape { encoding, rate, channels }, damaged: 0 })
+        Ok(Self { name, reader, decoder, track, shape: Spec { sample, rate, channels }, damaged: 0 })
     }
 
     /// What the samples are.
-    pub(crate) const fn shape(&self) -> Shape {
+    pub(crate) const fn shape(&self) -> Spec {
         self.shape
     }
 
@@ -89,8 +88,8 @@ impl Decoded {
                 }
                 Ok(audio) => {
                     let mut bytes = Vec::new();
-                    match self.shape.encoding {
-                        Encoding::S16Le => audio.copy_bytes_to_vec_interleaved_as::<i16>(&mut bytes),
+                    match self.shape.sample {
+                        Sample::S16 => audio.copy_bytes_to_vec_interleaved_as::<i16>(&mut bytes),
                         _ => audio.copy_bytes_to_vec_interleaved_as::<f32>(&mut bytes),
                     }
                     out.extend_from_slice(&bytes);

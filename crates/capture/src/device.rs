@@ -4,10 +4,10 @@ use vox_cli::{Failure, Output, Wake, wait, warn};
 use vox_device::{Block, Direction, Input, Wanted};
 use vox_frame::{Channels, Codec, EndReason, Format, Rate};
 use vox_sys::{Clock, go_before_others, monotonic_ns};
+use vox_wav::to_i16;
 
 use crate::args::{Args, Pcm, Source};
 use crate::echo::Cleaner;
-use crate::encoding::quantise;
 use crate::recorder::Recorder;
 use crate::stamps::Stamps;
 
@@ -182,7 +182,7 @@ impl Tape {
         }
         let payload: Vec<u8> = match self.format.codec {
             Codec::PcmF32 => self.pending.iter().flat_map(|sample| sample.to_le_bytes()).collect(),
-            _ => self.pending.iter().flat_map(|&sample| quantise(sample).to_le_bytes()).collect(),
+            _ => self.pending.iter().flat_map(|&sample| to_i16(sample).to_le_bytes()).collect(),
         };
         self.pending.clear();
         let captured = self.clock.from_mono(self.pending_at);

@@ -10,7 +10,6 @@ mod recorder;
 mod source;
 mod stamps;
 mod voice;
-mod wav;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -18,9 +17,10 @@ use std::process::ExitCode;
 use vox_cli::{Failure, Output, stop_requested};
 use vox_frame::{EndReason, Format, StreamId};
 use vox_sys::Clock;
+use vox_wav::Spec;
 
 use crate::args::{Args, Source};
-use crate::encoding::{Converter, Shape};
+use crate::encoding::Converter;
 use crate::recorder::{Recorder, draw_id};
 use crate::source::Samples;
 
@@ -92,7 +92,7 @@ fn up_to(bytes: &[u8], room: u64) -> &[u8] {
 }
 
 /// The file from its beginning, for `--loop`.
-fn reopen(source: &Source, args: &Args, shape: Shape) -> Result<Samples, Failure> {
+fn reopen(source: &Source, args: &Args, shape: Spec) -> Result<Samples, Failure> {
     let Source::File(_) = source else {
         return Err(Failure::usage(format_args!("{source} cannot begin again: --loop takes a file")));
     };

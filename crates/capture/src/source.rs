@@ -8,12 +8,12 @@ use std::path::Path;
 use vox_cli::{Failure, Wake, stop_requested, warn};
 use vox_frame::{Channels, Codec, Rate};
 use vox_sys::pipe;
+use vox_wav::{Head, Sample, Spec};
 
 use crate::args::{Args, Source};
 use crate::decoded::Decoded;
-use crate::encoding::{Encoding, Shape};
+use crate::encoding::natural_pcm;
 use crate::generate::{Generator, Signal};
-use crate::wav;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 65_536;
@@ -21,7 +21,7 @@ const CHUNK: usize = 65_536;
 /// A source that is not paced by the world.
 pub(crate) struct Samples {
     kind: Kind,
-    shape: Shape,
+    shape: Spec,
     natural: Codec,
 }
 
@@ -37,13 +37,13 @@ impl Samples {
     /// # Errors
     /// When it cannot be opened or is no audio (3), or the arguments contradict it (2).
     pub(crate) fn open(source: &Source, args: &Args) -> Result<Self, Failure> {
-        let asked = |encoding| Shape {
-            encoding,
+        let asked = |sample| Spec {
+            sample,
             rate: args.rate.map_or(Rate::HZ_48000, |rate| rate.0),
             channels: args.channels.unwrap_or(Channels::MONO),
         };
         let generated = |signal| {
-            let shape = asked(Encoding::F32Le);
+            let shape = asked(Sample::F32);
             let generator = Generator::new(signal, shape.rate.hz(), shape.channels.count());
             Ok(Self { kind: Kind::Generated(generator), shape, natural: Codec::PcmS16 })
         };
@@ -58,7 +58,7 @@ impl Samples {
     }
 
     /// What the samples are.
-    pub(crate) const fn shape(&self) -> Shape {
+    pub(crate) const fn shape(&self) -> Spec {
         self.shape
     }
 
@@ -94,7 +94,7 @@ impl Samples {
         }
     }
 
-    fn file(path: &Path, raw: Option<Shape>) -> Result<Self, Failure> {
+    fn file(path: &Path, raw: Option<Spec>) -> Result<Self, Failure> {
         let name = path.display().to_string();
         let unreadable = |error| Failure::input(format_args!("cannot read {name}: {error}"));
         let mut file = File::open(path).map_err(unreadable)?;
@@ -112,18 +112,18 @@ impl Samples {
         file.seek(SeekFrom::Start(0)).map_err(|_| {
             Failure::input(format_args!("{name} is no file: `vox-capture - < {name}` reads WAV from a pipe"))
         })?;
-        if !(known && matches!(&magic, b"RIFF" | b"RF64")) {
+        if !(known && matches!(&magic, b"RIFF" | b"RF64" | b"BW64")) {
             let decoded = Decoded::open(path, file)?;
             let shape = decoded.shape();
-            return Ok(Self { natural: shape.encoding.natural_pcm(), shape, kind: Kind::Decoded(Box::new(decoded)) });
+            return Ok(Self { natural: natural_pcm(shape.sample), shape, kind: Kind::Decoded(Box::new(decoded)) });
         }
-        let header = wav::read(&mut std::io::BufReader::new(&file))
+        let header = read_head(&mut std::io::BufReader::new(&file))
             .map_err(|problem| Failure::input(format_args!("{name}: {problem}")))?;
         file.seek(SeekFrom::Start(header.start)).map_err(unreadable)?;
-        Ok(Self::bytes(Bytes::new(file.into(), name.clone(), header.data), header.shape))
+        Ok(Self::bytes(Bytes::new(file.into(), name.clone(), header.claimed), header.spec))
     }
 
-    fn stdin(raw: Option<Shape>, batch: bool) -> Result<Self, Failure> {
+    fn stdin(raw: Option<Spec>, batch: bool) -> Result<Self, Failure> {
         if pipe::is_terminal(rustix::stdio::stdin()) {
             return Err(Failure::usage(
                 "stdin is a terminal: `-` reads WAV or raw samples, as in `sox … -t wav - | vox-capture -`",
@@ -138,18 +138,31 @@ impl Samples {
         if let Some(shape) = raw {
             return Ok(Self::bytes(bytes, shape));
         }
-        let header = wav::read(&mut bytes).map_err(|problem| {
+        let header = read_head(&mut bytes).map_err(|problem| {
             Failure::input(format_args!(
                 "stdin: {problem}; name other files (`vox-capture FILE`), and say what raw samples are (`--raw s16le --rate 48000`)"
             ))
         })?;
-        bytes.left = header.data;
-        Ok(Self::bytes(bytes, header.shape))
+        bytes.left = header.claimed;
+        Ok(Self::bytes(bytes, header.spec))
     }
 
-    fn bytes(bytes: Bytes, shape: Shape) -> Self {
-        Self { kind: Kind::Bytes(bytes), shape, natural: shape.encoding.natural_pcm() }
+    fn bytes(bytes: Bytes, shape: Spec) -> Self {
+        Self { kind: Kind::Bytes(bytes), shape, natural: natural_pcm(shape.sample) }
     }
+}
+
+/// A header that a stream can follow.
+fn read_head(input: &mut impl Read) -> Result<Head, String> {
+    let head = vox_wav::read(input)?;
+    let (hz, channels) = (head.spec.rate.hz(), head.spec.channels.count());
+    if !(5_000..=192_000).contains(&hz) {
+        return Err(format!("it has a rate of {hz} Hz (5000 to 192000 are supported)"));
+    }
+    if channels > 8 {
+        return Err(format!("it has {channels} channels (1 to 8 are supported)"));
+    }
+    Ok(head)
 }
 
 /// Samples as they stand in a file or a pipe.

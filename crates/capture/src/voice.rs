@@ -3,8 +3,7 @@
 use vox_cli::Voice;
 use vox_dsp::Fader;
 use vox_frame::{Codec, Format};
-
-use crate::encoding::quantise;
+use vox_wav::to_i16;
 
 /// What a person does to a stream of PCM while it is captured.
 pub(crate) struct Mouth {
@@ -44,7 +43,7 @@ impl Mouth {
         if self.float {
             self.bytes.extend(self.samples.iter().flat_map(|sample| sample.to_le_bytes()));
         } else {
-            self.bytes.extend(self.samples.iter().flat_map(|&sample| quantise(sample).to_le_bytes()));
+            self.bytes.extend(self.samples.iter().flat_map(|&sample| to_i16(sample).to_le_bytes()));
         }
         &self.bytes
     }

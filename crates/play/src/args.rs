@@ -10,8 +10,7 @@ use vox_cli::VoiceArgs;
 use vox_cli::value::{Millis, RateHz};
 use vox_codec::{DecoderOptions, Plc};
 use vox_frame::Channels;
-
-use crate::wav::Sample;
+use vox_wav::Sample;
 
 /// Plays the streams of a pipe, summed, on a loudspeaker, into a WAV file, or as samples on stdout.
 ///

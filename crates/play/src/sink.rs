@@ -8,10 +8,11 @@ use rustix::stdio::stdout;
 use vox_cli::{Exit, Failure, stop_requested};
 use vox_dsp::{Late, Timeline};
 use vox_sys::{monotonic_ns, pipe};
+use vox_wav::{Sample, Spec};
 
 use crate::args::{Args, Sink};
 use crate::volume::Volume;
-use crate::wav::{self, Sample, WavFile};
+use crate::wav::WavFile;
 
 /// How often the header of a file is brought up to date, in ns.
 const FLUSH_NS: i64 = 1_000_000_000;
@@ -116,11 +117,11 @@ impl Tape {
     }
 
     fn write(&mut self, timeline: &Timeline) -> Result<(), Failure> {
-        let (rate, channels) = (timeline.rate(), timeline.channels());
+        let spec = Spec { sample: self.sample, rate: timeline.rate(), channels: timeline.channels() };
         if let Kind::Created { path, file } = &mut self.kind
             && let Some(file) = file.take()
         {
-            let wav = WavFile::create(file, self.sample, rate, channels).map_err(|error| unwritable(path, &error))?;
+            let wav = WavFile::create(file, spec).map_err(|error| unwritable(path, &error))?;
             self.kind = Kind::File { path: std::mem::take(path), wav, flushed: monotonic_ns() };
         }
         match &mut self.kind {
@@ -128,7 +129,7 @@ impl Tape {
             Kind::Stdout { header } => {
                 self.bytes.clear();
                 if std::mem::take(header) {
-                    self.bytes = wav::header(self.sample, rate, channels, u32::MAX);
+                    self.bytes = spec.endless_header();
                 }
                 self.sample.write(&self.block, &mut self.bytes);
                 write_stdout(&self.bytes)

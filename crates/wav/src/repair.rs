@@ -2,7 +2,7 @@
 
 use std::io::{Read, Seek, SeekFrom, Write};
 
-use crate::wav::{self, Layout};
+use crate::find::{Layout, layout};
 
 /// What was done to a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,25 +23,25 @@ pub struct Mended {
 /// # Errors
 /// A sentence where it cannot be mended.
 pub fn mend_wav(file: &mut (impl Read + Write + Seek)) -> Result<Mended, String> {
-    let layout = wav::layout(file)?;
+    let layout = layout(file)?;
     let mut mender = Mender { file, faults: Vec::new() };
     let data = mender.true_data(&layout)?;
     mender.format(&layout)?;
     let behind = behind(&layout, data);
-    let end = layout.start + data + if behind { layout.length - layout.start - data } else { data % 2 };
+    let end = layout.head.start + data + if behind { layout.length - layout.head.start - data } else { data % 2 };
     mender.sizes(&layout, data, end - 8)?;
-    let frames = data / layout.spec.frame_bytes() as u64;
+    let frames = data / layout.head.spec.frame_bytes() as u64;
     let length = (end != layout.length).then_some(end);
     if length.is_some() && layout.length > end {
         mender.faults.push(format!("{} bytes of a broken frame at its end", layout.length - end));
     }
-    Ok(Mended { faults: mender.faults, frames, rate: layout.spec.rate.hz(), length })
+    Ok(Mended { faults: mender.faults, frames, rate: layout.head.spec.rate.hz(), length })
 }
 
 /// Whether more chunks stand behind the samples.
 fn behind(layout: &Layout, data: u64) -> bool {
-    let end = layout.start + data + data % 2;
-    layout.claimed == Some(data) && end + 8 <= layout.length
+    let end = layout.head.start + data + data % 2;
+    layout.head.claimed == Some(data) && end + 8 <= layout.length
 }
 
 struct Mender<'a, F> {
@@ -52,13 +52,13 @@ struct Mender<'a, F> {
 impl<F: Read + Write + Seek> Mender<'_, F> {
     /// Bytes of samples: what the header says where a chunk or the end of the file stands behind them, else all.
     fn true_data(&mut self, layout: &Layout) -> Result<u64, String> {
-        let frame = layout.spec.frame_bytes() as u64;
-        let all = (layout.length - layout.start) / frame * frame;
-        let Some(claimed) = layout.claimed else {
+        let frame = layout.head.spec.frame_bytes() as u64;
+        let all = (layout.length - layout.head.start) / frame * frame;
+        let Some(claimed) = layout.head.claimed else {
             self.faults.push("no size of its samples".to_owned());
             return Ok(all);
         };
-        let end = layout.start.saturating_add(claimed);
+        let end = layout.head.start.saturating_add(claimed);
         if end > layout.length {
             self.faults.push(format!("{} bytes of samples are missing", end - layout.length));
             return Ok(all);
@@ -86,23 +86,23 @@ impl<F: Read + Write + Seek> Mender<'_, F> {
 
     /// Bytes a second and bytes a frame, which follow from the rest.
     fn format(&mut self, layout: &Layout) -> Result<(), String> {
-        let frame = layout.spec.frame_bytes() as u32;
-        let mut right = layout.spec.rate.hz().saturating_mul(frame).to_le_bytes().to_vec();
+        let frame = layout.head.spec.frame_bytes() as u32;
+        let mut right = layout.head.spec.rate.hz().saturating_mul(frame).to_le_bytes().to_vec();
         right.extend_from_slice(&(frame as u16).to_le_bytes());
-        self.set(layout.format + 8, &right, "wrong bytes a second or a frame")
+        self.set(layout.head.format + 8, &right, "wrong bytes a second or a frame")
     }
 
     fn sizes(&mut self, layout: &Layout, data: u64, riff: u64) -> Result<(), String> {
         let small = u32::try_from(riff).ok();
-        match (small, layout.large) {
+        match (small, layout.head.large) {
             (Some(riff), _) => {
-                let marked = layout.large.is_some();
+                let marked = layout.head.large.is_some();
                 self.set(0, b"RIFF", "the name of its 64-bit form, which it does not need")?;
                 if marked {
                     self.set(12, b"JUNK", "64-bit sizes, which it does not need")?;
                 }
                 self.set(4, &riff.to_le_bytes(), "a wrong size of the file")?;
-                self.set(layout.start - 4, &(data as u32).to_le_bytes(), "a wrong size of its samples")
+                self.set(layout.head.start - 4, &(data as u32).to_le_bytes(), "a wrong size of its samples")
             }
             (None, Some(large)) => {
                 let mut name = [0; 4];
@@ -110,16 +110,16 @@ impl<F: Read + Write + Seek> Mender<'_, F> {
                 self.file.read_exact(&mut name).map_err(|error| error.to_string())?;
                 self.set(0, if &name == b"BW64" { b"BW64" } else { b"RF64" }, "no 64-bit form")?;
                 self.set(large - 8, b"ds64", "no 64-bit sizes")?;
-                let frames = data / layout.spec.frame_bytes() as u64;
+                let frames = data / layout.head.spec.frame_bytes() as u64;
                 let right: Vec<u8> = [riff, data, frames].iter().flat_map(|size| size.to_le_bytes()).collect();
                 self.set(large, &right, "wrong 64-bit sizes")?;
                 self.set(4, &[0xff; 4], "a wrong size of the file")?;
-                self.set(layout.start - 4, &[0xff; 4], "a wrong size of its samples")
+                self.set(layout.head.start - 4, &[0xff; 4], "a wrong size of its samples")
             }
             // No room for 64-bit sizes: readers take the largest size for "until the file ends".
             (None, None) => {
                 self.set(4, &[0xff; 4], "a wrong size of the file")?;
-                self.set(layout.start - 4, &[0xff; 4], "a wrong size of its samples")
+                self.set(layout.head.start - 4, &[0xff; 4], "a wrong size of its samples")
             }
         }
     }
@@ -145,7 +145,7 @@ mod tests {
     use vox_frame::{Channels, Rate};
 
     use super::*;
-    use crate::wav::{Large, Sample, Spec, find};
+    use crate::{Large, Sample, Spec, find};
 
     const SPEC: Spec = Spec { sample: Sample::S16, rate: Rate::HZ_8000, channels: Channels::STEREO };
 
