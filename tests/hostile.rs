@@ -101,7 +101,7 @@ fn strangers_harm_no_stream_get_no_answer_and_take_no_room() {
     scratch.run("vox-capture said.wav | vox-encode pcmu >said.vox").succeeded();
     let port = free_port();
     let receiver = scratch.spawn(&format!(
-        "vox-recv :{port} --max-sources 16 --rtcp-interval 0.2 --bandwidth 1000000 --idle-timeout 2 --stats stats \
+        "vox-recv :{port} --max-sources 16 --rtcp-interval 0.2 --bandwidth 1000000 --idle-timeout 2 --wait 20 --stats stats \
          >heard.vox"
     ));
     await_udp(port);

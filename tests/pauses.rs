@@ -37,7 +37,7 @@ fn who_falls_silent_on_the_network_is_heard_as_the_noise_of_the_room() {
     Wav { samples, ..said }.write(&scratch.path("said.wav"));
     let port = free_port();
     let heard = scratch.spawn(&format!(
-        "vox-recv :{port} --idle-timeout 2 --map 96=opus/48000/2 | vox-jitter --delay auto --stats jitter.json | \
+        "vox-recv :{port} --idle-timeout 2 --wait 20 --map 96=opus/48000/2 | vox-jitter --delay auto --stats jitter.json | \
          vox-decode --stats decode.json >heard.vox"
     ));
     await_udp(port);

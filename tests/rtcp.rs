@@ -59,7 +59,7 @@ fn vox_reports_to_gstreamer_and_learns_its_clock() {
     let _there = scratch.spawn(&control_relay(there, port + 1));
     let _back = scratch.spawn(&control_relay(back, own));
     let receiver = scratch.spawn(&format!(
-        "vox-recv :{port} --rtcp-interval 0.3 --rtcp-to 127.0.0.1:{back} --idle-timeout 2s > heard.vox"
+        "vox-recv :{port} --rtcp-interval 0.3 --rtcp-to 127.0.0.1:{back} --idle-timeout 2s --wait 20 > heard.vox"
     ));
     [port, there, back].into_iter().for_each(await_udp);
     scratch
@@ -98,7 +98,7 @@ fn reports_of_ffmpeg_date_its_stream() {
     need(&["ffmpeg"]);
     let scratch = Scratch::new("rtcp-from-ffmpeg");
     let port = free_port();
-    let receiver = scratch.spawn(&format!("vox-recv :{port} --idle-timeout 2s > heard.vox"));
+    let receiver = scratch.spawn(&format!("vox-recv :{port} --idle-timeout 2s --wait 20 > heard.vox"));
     await_udp(port);
     scratch
         .run(&format!(
@@ -182,7 +182,7 @@ fn reports_tell_what_the_network_was_set_to_and_reach_an_encoder() {
     let _control = scratch.spawn(&control_relay(through + 1, port + 1));
     assert!(Command::new("mkfifo").arg(scratch.path("control")).status().expect("mkfifo").success());
     let receiver = scratch.spawn(&format!(
-        "vox-recv :{port} --rtcp-interval 0.3 --bandwidth 1000000 --stats heard.json --idle-timeout 2s > heard.vox"
+        "vox-recv :{port} --rtcp-interval 0.3 --bandwidth 1000000 --stats heard.json --idle-timeout 2s --wait 20 > heard.vox"
     ));
     [port, through, through + 1].into_iter().for_each(await_udp);
     let reader = scratch.spawn("cat control > advice");
@@ -242,7 +242,7 @@ fn reports_share_the_port_where_that_is_agreed() {
     let scratch = Scratch::new("rtcp-mux");
     let port = free_port();
     let receiver =
-        scratch.spawn(&format!("vox-recv :{port} --rtcp-mux --rtcp-interval 0.3 --idle-timeout 2s > heard.vox"));
+        scratch.spawn(&format!("vox-recv :{port} --rtcp-mux --rtcp-interval 0.3 --idle-timeout 2s --wait 20 > heard.vox"));
     await_udp(port);
     scratch
         .run(&format!(
@@ -259,7 +259,7 @@ fn reports_share_the_port_where_that_is_agreed() {
 fn a_sender_that_is_interrupted_says_goodbye() {
     let scratch = Scratch::new("rtcp-bye");
     let port = free_port();
-    let receiver = scratch.spawn(&format!("vox-recv :{port} --stats heard.json --idle-timeout 3s > heard.vox"));
+    let receiver = scratch.spawn(&format!("vox-recv :{port} --stats heard.json --idle-timeout 3s --wait 20 > heard.vox"));
     await_udp(port);
     let sender = scratch.spawn(&format!(
         "vox-capture tone:440 --rate 8000 | vox-encode pcmu | vox-send 127.0.0.1:{port} --stats sent.json"
@@ -304,7 +304,7 @@ fn a_key_that_is_pressed_is_heard_as_an_event() {
     let port = free_port();
     fs::write(scratch.path("keys.vox"), stream_with_key("7")).expect("a stream");
     let receiver =
-        scratch.spawn(&format!("vox-recv :{port} --map 101=telephone-event/8000 --idle-timeout 2s > heard.vox"));
+        scratch.spawn(&format!("vox-recv :{port} --map 101=telephone-event/8000 --idle-timeout 2s --wait 20 > heard.vox"));
     await_udp(port);
     scratch.run(&format!("vox-send 127.0.0.1:{port} < keys.vox")).succeeded_silently();
     receiver.wait(LIMIT).succeeded();
@@ -357,10 +357,10 @@ fn stream_with_key(key: &str) -> Vec<u8> {
 fn a_relay_keeps_numbers_times_markers_and_sizes() {
     let scratch = Scratch::new("relay");
     let (first, second) = (free_port(), free_port());
-    let receiver = scratch.spawn(&format!("vox-recv :{second} --idle-timeout 2s --no-rtcp > second.vox"));
+    let receiver = scratch.spawn(&format!("vox-recv :{second} --idle-timeout 2s --wait 20 --no-rtcp > second.vox"));
     await_udp(second);
     let relay = scratch.spawn(&format!(
-        "vox-recv :{first} --map 101=telephone-event/8000 --idle-timeout 2s --no-rtcp | tee first.vox \
+        "vox-recv :{first} --map 101=telephone-event/8000 --idle-timeout 2s --wait 20 --no-rtcp | tee first.vox \
          | vox-send 127.0.0.1:{second} --no-rtcp"
     ));
     await_udp(first);
@@ -385,7 +385,7 @@ fn a_relay_keeps_numbers_times_markers_and_sizes() {
 fn a_broken_destination_does_not_hold_up_the_others() {
     let scratch = Scratch::new("refused");
     let (nobody, port) = (free_port(), free_port());
-    let receiver = scratch.spawn(&format!("vox-recv :{port} --idle-timeout 1s > heard.vox"));
+    let receiver = scratch.spawn(&format!("vox-recv :{port} --idle-timeout 1s --wait 20 > heard.vox"));
     await_udp(port);
     let began = Instant::now();
     scratch

@@ -92,7 +92,7 @@ fn every_suite_goes_from_gstreamer_to_vox() {
         let Suite { name, cipher, auth, .. } = suite;
         let receiver = scratch
             .shell(&format!(
-                "vox-recv --srtp env:VOX_KEY --srtp-suite {name} --idle-timeout 1.5 --stats stats :{port} | vox-jitter --delay 500 | vox-play heard.wav"
+                "vox-recv --srtp env:VOX_KEY --srtp-suite {name} --idle-timeout 1.5 --wait 20 --stats stats :{port} | vox-jitter --delay 500 | vox-play heard.wav"
             ))
             .env("VOX_KEY", &key)
             .spawn();
@@ -150,7 +150,7 @@ fn ffmpeg_is_heard() {
     let port = free_port();
     secret(&scratch, "key", &hex(&SUITES[0]));
     let receiver = scratch.spawn(&format!(
-        "vox-recv --srtp key --idle-timeout 1.5 :{port} | vox-jitter --delay 500 | vox-play heard.wav"
+        "vox-recv --srtp key --idle-timeout 1.5 --wait 20 :{port} | vox-jitter --delay 500 | vox-play heard.wav"
     ));
     await_udp(port);
     scratch
@@ -191,7 +191,7 @@ fn replayed_and_forged_packets_are_dropped_and_counted() {
     let (port, middle) = (free_port(), UdpSocket::bind("127.0.0.1:0").expect("a socket"));
     secret(&scratch, "key", &hex(&SUITES[2]));
     let receiver = scratch.spawn(&format!(
-        "vox-recv --no-rtcp --srtp key --srtp-suite AEAD_AES_128_GCM --idle-timeout 1.5 --stats stats :{port} | vox-jitter --delay 500 | vox-play heard.wav"
+        "vox-recv --no-rtcp --srtp key --srtp-suite AEAD_AES_128_GCM --idle-timeout 1.5 --wait 20 --stats stats :{port} | vox-jitter --delay 500 | vox-play heard.wav"
     ));
     await_udp(port);
     let to = middle.local_addr().expect("an address");

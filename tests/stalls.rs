@@ -49,7 +49,7 @@ fn a_stop_does_not_lengthen_a_delay_that_follows_the_network() {
 fn current_again(stage: &str, delay: &str) -> f64 {
     let scratch = Scratch::new(&format!("stall-{stage}{}", delay.replace(' ', "")));
     let port = free_port();
-    let command = format!("vox-recv :{port} --idle-timeout 2s | vox-jitter {delay}");
+    let command = format!("vox-recv :{port} --idle-timeout 2s --wait 20 | vox-jitter {delay}");
     let mut receiver = scratch.shell(&command).read_stdout().spawn();
     let records = record(receiver.stdout());
     await_udp(port);
@@ -105,7 +105,7 @@ fn a_player_that_was_stopped_is_current_again_within_a_second() {
     let scratch = Scratch::new("stall-play");
     let port = free_port();
     let mut receiver = scratch
-        .shell(&format!("vox-recv :{port} --idle-timeout 2s | vox-jitter | vox-play - --raw"))
+        .shell(&format!("vox-recv :{port} --idle-timeout 2s --wait 20 | vox-jitter | vox-play - --raw"))
         .read_stdout()
         .spawn();
     let stdout = receiver.stdout();
@@ -149,7 +149,7 @@ fn a_sender_of_a_file_that_was_stopped_loses_nothing_and_bursts_nothing() {
     let scratch = Scratch::new("stall-send");
     let port = free_port();
     let said = speech(&scratch, "said.wav", Speech::mono(8_000, 8_000 * 4));
-    let receiver = scratch.spawn(&format!("vox-recv :{port} --idle-timeout 4s >heard.vox"));
+    let receiver = scratch.spawn(&format!("vox-recv :{port} --idle-timeout 4s --wait 20 >heard.vox"));
     await_udp(port);
     let sender = scratch.spawn(&format!("vox-capture said.wav | vox-encode pcma | vox-send 127.0.0.1:{port}"));
     let size = || fs::metadata(scratch.path("heard.vox")).map_or(0, |meta| meta.len());
@@ -191,7 +191,7 @@ fn a_step_of_the_system_clock_by_an_hour_changes_nothing() {
     fs::write(&offset, "+0").expect("a file");
     let mut receiver = scratch
         .shell(&format!(
-            "LD_PRELOAD={library} vox-recv :{port} --idle-timeout 2s | LD_PRELOAD={library} vox-jitter --delay 300"
+            "LD_PRELOAD={library} vox-recv :{port} --idle-timeout 2s --wait 20 | LD_PRELOAD={library} vox-jitter --delay 300"
         ))
         .env("FAKETIME_TIMESTAMP_FILE", &offset.display().to_string())
         .env("FAKETIME_NO_CACHE", "1")

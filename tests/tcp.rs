@@ -59,7 +59,7 @@ fn who_is_connected_to_hears_everything() {
     let scratch = Scratch::new("tcp-listen");
     let (said, port) = (speech(&scratch, "said.wav", SPEECH), free_port());
     let receiver = scratch.spawn(&format!(
-        "vox-recv --idle-timeout 1.5 tcp://127.0.0.1:{port} | vox-jitter --delay 1500 | vox-play heard.wav"
+        "vox-recv --idle-timeout 1.5 --wait 20 tcp://127.0.0.1:{port} | vox-jitter --delay 1500 | vox-play heard.wav"
     ));
     await_listener(port);
     scratch
@@ -149,7 +149,7 @@ fn hostile_clients_harm_nobody() {
     let scratch = Scratch::new("tcp-hostile");
     let (said, port) = (speech(&scratch, "said.wav", SPEECH), free_port());
     let receiver = scratch.spawn(&format!(
-        "vox-recv --idle-timeout 1.5 --max-sources 24 --stats stats tcp://127.0.0.1:{port} | vox-jitter --delay 1500 | vox-play heard.wav"
+        "vox-recv --idle-timeout 1.5 --wait 20 --max-sources 24 --stats stats tcp://127.0.0.1:{port} | vox-jitter --delay 1500 | vox-play heard.wav"
     ));
     await_listener(port);
     let mut clients = Vec::new();
@@ -207,7 +207,7 @@ fn reports_share_the_connection_whoever_makes_it() {
         let port = free_port();
         let often = format!("--rtcp-interval 0.2 --bandwidth 1000000 {key} tcp://127.0.0.1:{port}");
         let (connect, listen) = if listens == "recv" { ("", "") } else { ("--connect", "--listen") };
-        let hear = format!("vox-recv {connect} {often} --idle-timeout 1 --stats heard >heard.vox");
+        let hear = format!("vox-recv {connect} {often} --idle-timeout 1 --wait 20 --stats heard >heard.vox");
         let say = format!(
             "vox-capture tone:440 --rate 8000 --duration 2 | vox-encode pcmu | vox-send {listen} {often} --stats sent"
         );
@@ -309,7 +309,7 @@ fn the_tcp_streamer_as_a_client_is_greeted_and_heard() {
     streamed(&scratch, 22_050);
     let port = free_port();
     let receiver = scratch.spawn(&format!(
-        "vox-recv --compat tcpstreamer --rate 22050 --idle-timeout 1.5 tcp://127.0.0.1:{port} | vox-jitter --delay 1500 | vox-play heard.wav"
+        "vox-recv --compat tcpstreamer --rate 22050 --idle-timeout 1.5 --wait 20 tcp://127.0.0.1:{port} | vox-jitter --delay 1500 | vox-play heard.wav"
     ));
     await_listener(port);
     scratch.run(&format!("{STREAMER} client say {port} 22050 said.ul")).succeeded();

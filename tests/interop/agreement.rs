@@ -27,7 +27,7 @@ fn script() -> String {
          --stats media.json & media=$!\n\
          vox-impair --udp :6001=239.1.2.3:5005 --delay {WAY_MS} & there=$!\n\
          vox-impair --udp :7003=127.0.0.1:7001 --delay {WAY_MS} & back=$!\n\
-         vox-recv 239.1.2.3:5004 {often} --rtcp-to 127.0.0.1:7003 --idle-timeout 3s >heard.vox & receiver=$!\n\
+         vox-recv 239.1.2.3:5004 {often} --rtcp-to 127.0.0.1:7003 --idle-timeout 3s --wait 20 >heard.vox & receiver=$!\n\
          {rig}/gst_session.py 239.1.2.3 5004 7003 gst.json & peer=$!\n\
          for port in 6000 6001 7003; do await udp $port; done\n\
          await eval '[ $(grep -ci \":138C 0\" /proc/net/udp) -ge 2 ]'\n\

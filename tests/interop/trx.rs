@@ -33,7 +33,7 @@ fn to(cell: Cell) -> Call {
 fn from(cell: Cell) -> Call {
     let host = cell.path.host();
     let script = format!(
-        "{CARD}vox-recv {host}:{PORT} --map 0=opus/8000 --no-rtcp --idle-timeout 1s --max-age off \
+        "{CARD}vox-recv {host}:{PORT} --map 0=opus/8000 --no-rtcp --idle-timeout 1s --wait 20 --max-age off \
          | vox-jitter --delay 200 | vox-play heard.wav &\nreceiver=$!\nawait udp {PORT}\n\
          PULSE_SOURCE=micsrc $promptly trx-tx -d pulse -h {host} -p {PORT} -c 1 -b 64 -m 100 &\ntrx=$!\n\
          await holds heard.wav 20000\n$promptly paplay -d mic said.wav\n\

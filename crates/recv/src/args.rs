@@ -142,6 +142,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS")]
     pub(crate) idle_timeout: Option<Seconds>,
 
+    /// With --idle-timeout: how long the first packet may take [default: as long].
+    #[arg(long, value_name = "SECONDS", requires = "idle_timeout")]
+    pub(crate) wait: Option<Seconds>,
+
     /// End after so long.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) duration: Option<Seconds>,
@@ -171,6 +175,15 @@ pub(crate) enum Compat {
 }
 
 impl Args {
+    /// When there was no packet for too long, in ns of the clock of `began`; never where nobody said how long.
+    pub(crate) fn idle_at(&self, began: i64, last_heard: Option<i64>) -> Option<i64> {
+        let idle = self.idle_timeout?;
+        Some(match last_heard {
+            Some(heard) => heard.saturating_add(idle.ns()),
+            None => began.saturating_add(self.wait.unwrap_or(idle).ns()),
+        })
+    }
+
     /// How announcements are heard.
     pub(crate) fn ways(&self) -> Vec<Way> {
         match (self.via, self.announcer) {

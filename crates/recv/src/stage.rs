@@ -68,10 +68,10 @@ impl Stage<'_> {
         let _allowed = go_before_others();
         let began = monotonic_ns();
         let until = self.args.duration.map(|duration| began.saturating_add(duration.ns()));
-        let mut last_heard = began;
+        let mut last_heard = None;
         loop {
             self.output.flush()?;
-            let idle = self.args.idle_timeout.map(|timeout| last_heard.saturating_add(timeout.ns()));
+            let idle = self.args.idle_at(began, last_heard);
             let session = self.clock.mono_ns(self.session.next_deadline());
             let asking = self.undo.next_deadline().map(|stamp| self.clock.mono_ns(stamp));
             let deadline = [until, idle, Some(session), asking].into_iter().flatten().min();
@@ -89,7 +89,7 @@ impl Stage<'_> {
                 let before = self.session.receiver.stats().packets_received;
                 self.read()?;
                 if self.session.receiver.stats().packets_received > before {
-                    last_heard = now;
+                    last_heard = Some(now);
                 }
             } else if idle.is_some_and(|idle| now >= idle) {
                 return self.end_idle();

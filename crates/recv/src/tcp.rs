@@ -59,11 +59,11 @@ struct Ear {
 fn run(ear: &mut Ear, inlet: &mut Inlet, args: &Args) -> Result<(), Failure> {
     let began = monotonic_ns();
     let until = args.duration.map(|duration| began.saturating_add(duration.ns()));
-    let mut last_heard = began;
+    let mut last_heard = None;
     loop {
         ear.output.flush()?;
         let now = monotonic_ns();
-        let idle = args.idle_timeout.map(|timeout| last_heard.saturating_add(timeout.ns()));
+        let idle = args.idle_at(began, last_heard);
         let session = ear.clock.mono_ns(ear.session.next_deadline());
         let deadline = [until, idle, Some(session), inlet.next_deadline(now)].into_iter().flatten().min();
         let wake = if stop_requested() { Wake::Signal } else { wait_any(&inlet.descriptors(), deadline)? };
@@ -84,8 +84,8 @@ fn run(ear: &mut Ear, inlet: &mut Inlet, args: &Args) -> Result<(), Failure> {
             return if heard > 0 && args.connect { Ok(()) } else { Err(failure) };
         }
         if heard > before {
-            last_heard = now;
-        } else if args.idle_timeout.is_some_and(|timeout| now >= last_heard.saturating_add(timeout.ns())) {
+            last_heard = Some(now);
+        } else if idle.is_some_and(|idle| now >= idle) {
             ear.finish(&EndReason::Timeout, inlet)?;
             return if heard > 0 { Ok(()) } else { Err(Failure::network("nothing was heard before the time-out")) };
         }
