@@ -110,7 +110,7 @@ fn settle(hall: &mut Hall, now: Stamp, open: &mut [Option<ConnId>; 4]) {
             }
             Output::Protect(ticket, password) => hall.handle_protected(ticket, password),
             Output::Verify(ticket, password, kept) => hall.handle_verified(now, ticket, password == kept),
-            Output::Packet(..) | Output::Save(_) | Output::Guessed(_) => {}
+            Output::Packet(..) | Output::Save(_) | Output::Guessed(_) | Output::Desk(_) => {}
         }
     }
 }

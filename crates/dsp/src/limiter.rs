@@ -30,6 +30,8 @@ pub struct Limiter {
     minima: VecDeque<(u64, f64)>,
     /// The last `window` gains, whose mean is applied.
     gains: VecDeque<f64>,
+    /// Their sum.
+    sum: f64,
     /// How many of them are not 1.
     active: usize,
     gain: f64,
@@ -48,6 +50,7 @@ impl Limiter {
             held: VecDeque::new(),
             minima: VecDeque::new(),
             gains: core::iter::repeat_n(1.0, window).collect(),
+            sum: window as f64,
             active: 0,
             gain: 1.0,
             taken: 0,
@@ -70,8 +73,8 @@ impl Limiter {
         if self.is_at_rest() && input.iter().all(|sample| (-1.0..=CEILING).contains(sample)) {
             return self.pass(input, out);
         }
+        self.held.extend(input);
         for frame in input.chunks_exact(self.channels) {
-            self.held.extend(frame);
             self.step(wanted(frame), out);
         }
     }
@@ -113,8 +116,15 @@ impl Limiter {
         self.gain = least.min(risen);
         let left = self.gains.pop_front().unwrap_or(1.0);
         self.gains.push_back(self.gain);
+        self.sum += self.gain - left;
         self.active += usize::from(self.gain < 1.0);
         self.active -= usize::from(left < 1.0);
+        // Rounding adds up: it is taken out now and then, at the same frames however they came.
+        if self.active == 0 {
+            self.sum = self.window as f64;
+        } else if self.taken.is_multiple_of(self.window as u64) {
+            self.sum = self.gains.iter().sum();
+        }
         if self.taken >= self.window as u64 {
             self.hand_out(out);
         }
@@ -122,14 +132,15 @@ impl Limiter {
 
     fn hand_out(&mut self, out: &mut Vec<f32>) {
         if self.active == 0 {
-            out.extend(self.held.drain(..self.channels.min(self.held.len())).map(|sample| sample as f32));
+            (0..self.channels).for_each(|_| out.extend(self.held.pop_front().map(|sample| sample as f32)));
             return;
         }
         // The mean of the minima around the frame: it reaches what a peak asks for exactly when the peak comes.
-        let gain = self.gains.iter().sum::<f64>() / self.window as f64;
+        let gain = self.sum / self.window as f64;
         self.limited += 1;
-        let frame = self.held.drain(..self.channels.min(self.held.len()));
-        out.extend(frame.map(|sample| (sample * gain).clamp(-1.0, CEILING) as f32));
+        for _ in 0..self.channels {
+            out.extend(self.held.pop_front().map(|sample| (sample * gain).clamp(-1.0, CEILING) as f32));
+        }
     }
 }
 

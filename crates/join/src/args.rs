@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use vox_cli::SecretSource;
 use vox_cli::value::{MaxAge, Seconds};
-use vox_room::{Nick, RoomName};
+use vox_room::{MixWish, Nick, RoomName};
 
 /// The port of a server that names none.
 const DEFAULT_PORT: u16 = 10_000;
@@ -67,6 +67,11 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) send_only: bool,
 
+    /// Hear everybody else as one stream that the server mixes, instead of a stream for each: `opus` (at 48 kHz), `pcmu`,
+    /// `pcma`, `l16`, or a format such as `L16/16000`.
+    #[arg(long, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "opus")]
+    pub(crate) mix: Option<Mixing>,
+
     /// Begin muted; `/unmute` on --chat ends it.
     #[arg(long)]
     pub(crate) mute: bool,
@@ -117,6 +122,20 @@ pub(crate) struct Args {
     /// An input that breaks off without an End is an error (3), not a warning.
     #[arg(long)]
     pub(crate) strict: bool,
+}
+
+/// How a mix is to be written, as a server is asked for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mixing(pub(crate) String);
+
+impl FromStr for Mixing {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        MixWish::parse(&format!("mix={text}"))
+            .map(|wish| Self(wish.to_string()))
+            .ok_or_else(|| "opus, pcmu, pcma, l16, or a format such as L16/16000".to_owned())
+    }
 }
 
 /// Whose calls are taken.

@@ -225,11 +225,13 @@ impl Session {
     fn begin_voice(&mut self, args: &Args) -> Result<(), Refusal> {
         // Who calls is heard in the call and nowhere else.
         let about = if args.call.is_some() { String::new() } else { format!(" {}", args.room.room) };
+        let mix = args.mix.as_ref().map_or_else(String::new, |mix| format!(" {}", mix.0));
         let is_voice =
             |notice: &Notice| matches!(notice, Notice::VoiceUdp(..) | Notice::VoiceSrtp(..) | Notice::VoiceTcp);
         if args.carrier != Carrying::Tcp {
             // Keys are told where nobody in between reads them.
-            self.say(&format!("VOICE{about}: {}", if self.stream.is_encrypted() { "srtp" } else { "udp" }))?;
+            let carrier = if self.stream.is_encrypted() { "srtp" } else { "udp" };
+            self.say(&format!("VOICE{about}: {carrier}{mix}"))?;
             let answer = self.until(is_voice).map(|notice| match notice {
                 Notice::VoiceUdp(address, token) => Some((address, token, None)),
                 Notice::VoiceSrtp(address, token, keys) => Some((address, token, Some(keys))),
@@ -251,7 +253,7 @@ impl Session {
                 Err(refusal) => return Err(refusal),
             }
         }
-        self.say(&format!("VOICE{about}: tcp"))?;
+        self.say(&format!("VOICE{about}: tcp{mix}"))?;
         self.until(|notice| matches!(notice, Notice::VoiceTcp)).map(drop)
     }
 }

@@ -2,7 +2,7 @@
 
 use vox_rtp::PayloadFormat;
 
-use crate::{Nick, RoomName};
+use crate::{MixWish, Nick, RoomName};
 
 /// The longest line, its end included, in bytes.
 pub const MAX_LINE: usize = 1024;
@@ -46,8 +46,8 @@ pub enum Command {
     Mute(Muted, bool),
     /// Sends somebody out of a room.
     Kick(RoomName, Nick),
-    /// Where voice goes (nowhere yet, where there is no room: for calls), and how it is carried; none to stop.
-    Voice(Option<(Option<RoomName>, Carrier)>),
+    /// Where voice goes, and how; none to stop.
+    Voice(Option<Voice>),
     /// Announces a stream of packets.
     Stream(u32, StreamFacts),
     /// A stream has ended at this RTP timestamp.
@@ -153,6 +153,17 @@ pub enum Carrier {
     Tcp,
 }
 
+/// Where and how somebody talks and listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Voice {
+    /// Where; nowhere yet for who waits for calls.
+    pub room: Option<RoomName>,
+    /// How packets travel.
+    pub carrier: Carrier,
+    /// What is heard is to be one stream.
+    pub mix: Option<MixWish>,
+}
+
 /// What is said of recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recording {
@@ -229,7 +240,7 @@ pub const GRAMMAR: &[(&str, &str, &str)] = &[
     ("KEEP", "KEEP #room: on|off", "a room of yours stays when everybody has left"),
     (
         "VOICE",
-        "VOICE #room[: udp|srtp|tcp], VOICE: udp|srtp|tcp, VOICE: off",
+        "VOICE #room[: udp|srtp|tcp [mix[=FORMAT]]], VOICE: udp|srtp|tcp, VOICE: off",
         "talk and listen in a room you have joined, or in calls only",
     ),
     ("STREAM", "STREAM ssrc: pt=96 format=opus/48000/2 [channels=N frame=N preskip=N label=TEXT]", "announce packets"),
@@ -410,11 +421,12 @@ fn muted(about: &str, what: &str) -> Option<Muted> {
     }
 }
 
-fn voice(about: &str, what: &str) -> Option<Option<(Option<RoomName>, Carrier)>> {
+fn voice(about: &str, what: &str) -> Option<Option<Voice>> {
     if about.is_empty() && what.eq_ignore_ascii_case("off") {
         return Some(None);
     }
-    let carrier = match what.to_ascii_lowercase().as_str() {
+    let (carrier, more) = what.split_once(' ').unwrap_or((what, ""));
+    let carrier = match carrier.to_ascii_lowercase().as_str() {
         "" if !about.is_empty() => Carrier::Udp,
         "udp" => Carrier::Udp,
         "srtp" => Carrier::Srtp,
@@ -422,7 +434,7 @@ fn voice(about: &str, what: &str) -> Option<Option<(Option<RoomName>, Carrier)>>
         _ => return None,
     };
     let room = if about.is_empty() { None } else { Some(RoomName::parse(about)?) };
-    Some(Some((room, carrier)))
+    Some(Some(Voice { room, carrier, mix: MixWish::of_words(more.split_whitespace())? }))
 }
 
 fn stream_end(about: &str, what: &str) -> Option<Command> {

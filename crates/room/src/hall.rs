@@ -3,6 +3,7 @@
 mod admin;
 mod answer;
 mod calls;
+mod desk;
 mod floor;
 mod forward;
 mod guest;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use vox_frame::Stamp;
 
 use crate::floor::Floor;
-use crate::{Limits, Misunderstood, Nick, RoomName};
+use crate::{DeskOrder, Limits, Misunderstood, Nick, Records, RoomName};
 pub use admin::{Admin, MemberView, RoomView};
 use calls::Call;
 pub use lasting::{Ban, Change, KeptRoom};
@@ -61,6 +62,10 @@ pub struct Config {
     pub may_register: bool,
     /// Whether only registered nicknames are let in.
     pub members_only: bool,
+    /// Whether there is something that mixes ([`Output::Desk`]).
+    pub mixes: bool,
+    /// When rooms are recorded here.
+    pub records: Records,
 }
 
 impl Default for Config {
@@ -75,6 +80,8 @@ impl Default for Config {
             keeps: false,
             may_register: false,
             members_only: false,
+            mixes: false,
+            records: Records::Never,
         }
     }
 }
@@ -94,6 +101,8 @@ pub enum Output {
     Verify(u64, String, String),
     /// Keep this for the next start ([`Hall::restore`]).
     Save(Change),
+    /// Something for who mixes and records.
+    Desk(DeskOrder),
     /// Somebody there guesses passwords.
     Guessed(ConnId),
 }
@@ -127,6 +136,8 @@ pub struct HallStats {
     pub packets_quiet: u64,
     /// Packets of members who were not to be heard by anybody.
     pub packets_unheard: u64,
+    /// Packets that were mixed.
+    pub packets_mixed: u64,
 }
 
 /// Numbers that nobody can guess.
@@ -144,6 +155,13 @@ pub struct Hall {
     seated: BTreeMap<Place, Vec<MemberId>>,
     /// Whose streams are heard, where only the loudest are.
     floors: BTreeMap<Place, Floor<(MemberId, u32)>>,
+    /// Places that are mixed or recorded.
+    desks: BTreeMap<Place, desk::Desk>,
+    next_desk: u64,
+    /// How many get a mix.
+    mixes: usize,
+    /// Room for a packet that is being written.
+    written: Vec<u8>,
     /// Keys of media, and whose they are.
     tokens: BTreeMap<u128, MemberId>,
     /// Keys of sessions, and whose they are.
@@ -194,6 +212,10 @@ impl Hall {
             calls: BTreeMap::new(),
             seated: BTreeMap::new(),
             floors: BTreeMap::new(),
+            desks: BTreeMap::new(),
+            next_desk: 0,
+            mixes: 0,
+            written: Vec::new(),
             tokens: BTreeMap::new(),
             sessions: BTreeMap::new(),
             addresses: BTreeMap::new(),
@@ -230,6 +252,8 @@ impl Hall {
             + self.calls.len()
             + self.seated.len()
             + self.floors.len()
+            + self.desks.len()
+            + self.mixes
             + self.tokens.len()
             + self.sessions.len()
             + self.addresses.len()

@@ -8,6 +8,7 @@
 //! Nothing here touches a socket or a clock; the same input gives the same output.
 
 mod command;
+mod desk;
 mod facts;
 mod floor;
 mod hall;
@@ -24,8 +25,9 @@ mod wire;
 
 pub use command::{
     Carrier, Command, Dialect, Direction, GRAMMAR, Hello, MAX_LINE, Misunderstood, Muted, Party, Recording,
-    StreamFacts, TalkAction, Telling,
+    StreamFacts, TalkAction, Telling, Voice,
 };
+pub use desk::{DeskOrder, Hearers, MixWish, Records};
 pub use hall::{Admin, Ban, Change, Config, ConnId, Hall, HallStats, KeptRoom, MemberView, Output, Path, RoomView};
 pub use limits::Limits;
 pub use listener::{LEVEL_EXTENSION, Listener};

@@ -24,6 +24,8 @@ pub struct Limits {
     pub bans: usize,
     /// Nicknames that may be banned from a room.
     pub banned_each: usize,
+    /// Members who get a mix at a time.
+    pub mixes: usize,
     /// Lines a second that a connection may send, in the long run.
     pub lines_per_s: u32,
     /// Lines that it may send at once.
@@ -60,6 +62,7 @@ impl Default for Limits {
             accounts: 100_000,
             bans: 65_536,
             banned_each: 256,
+            mixes: 1000,
             lines_per_s: 20,
             lines_burst: 200,
             lines_excess: 400,

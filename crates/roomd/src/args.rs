@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use vox_cli::value::{RateHz, Seconds};
-use vox_room::{Config, Limits, RoomName};
+use vox_cli::value::{Millis, RateHz, Seconds};
+use vox_room::{Config, Limits, Records, RoomName};
 
 use crate::ctl::Ctl;
 
@@ -125,6 +125,18 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
     loudest: Option<u16>,
 
+    /// Threads that mix, for those who get one stream of everybody else (`vox-join --mix`); 0 mixes for nobody.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u16).range(0..=64))]
+    pub(crate) mixers: u16,
+
+    /// How far behind the fastest packets voices are mixed: what comes later is missing in the mix.
+    #[arg(long, value_name = "TIME", default_value = "80ms", value_parser = parse_delay)]
+    mix_delay: Millis,
+
+    /// Participants who get a mix at a time.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    max_mixes: u32,
+
     /// Voice within the TCP connection only.
     #[arg(long)]
     pub(crate) no_udp: bool,
@@ -145,6 +157,18 @@ pub(crate) enum Command {
 }
 
 impl Args {
+    /// How it mixes.
+    pub(crate) fn bridge(&self) -> vox_bridge::Config {
+        let most = self.max_mixes as usize;
+        let streams = self.max_members as usize * Limits::default().streams_each;
+        vox_bridge::Config {
+            delay_ns: self.mix_delay.ns(),
+            max_listeners: most,
+            max_streams: streams,
+            ..vox_bridge::Config::default()
+        }
+    }
+
     /// What the server calls itself.
     pub(crate) fn host(&self) -> &str {
         &self.host
@@ -160,6 +184,7 @@ impl Args {
             silence_ns: ping_ns + ping_ns / 3,
             seat_ns: self.seat.ns(),
             ring_ns: self.ring.ns(),
+            mixes: self.max_mixes as usize,
             ..Limits::default()
         };
         Config {
@@ -171,8 +196,16 @@ impl Args {
             keeps: self.state.is_some(),
             may_register: self.registration,
             members_only: self.members_only,
+            mixes: self.mixers > 0,
+            records: Records::Never,
         }
     }
+}
+
+fn parse_delay(text: &str) -> Result<Millis, String> {
+    let delay: Millis = text.parse()?;
+    let sane = 40_000_000..=2_000_000_000;
+    if sane.contains(&delay.ns()) { Ok(delay) } else { Err("a time from 40ms to 2s".to_owned()) }
 }
 
 fn parse_room(text: &str) -> Result<RoomName, String> {

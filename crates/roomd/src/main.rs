@@ -9,6 +9,7 @@ mod doors;
 mod foreigners;
 mod guests;
 mod http;
+mod mixers;
 mod passwords;
 mod server;
 mod store;

@@ -1,6 +1,7 @@
 //! The loop around the rooms: what is ready is read, what follows from it is sent.
 
 mod foreign;
+mod mixing;
 mod peers;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::clients::{Clients, FIRST_CONNECTION};
 use crate::control::{self, Control};
 use crate::doors::{listen, log, raise_descriptors, refuse, voice_of};
 use crate::http;
+use crate::mixers::Mixers;
 use crate::passwords::{Answer, Passwords, Question};
 use crate::store::Store;
 use crate::tls::{self, Identity};
@@ -32,6 +34,9 @@ const ACCEPT: u64 = 0;
 const MEDIA: u64 = 1;
 const BELL: u64 = 2;
 const CONTROL: u64 = 3;
+
+/// Behind the connections of the control.
+const MIXED: u64 = 15;
 
 /// Wrong passwords after which an address is not let in for a while, how many addresses are remembered, and how long.
 const GUESSES: u32 = 8;
@@ -60,6 +65,7 @@ pub(crate) struct Server {
     udp: Option<UdpSocket>,
     clients: Clients,
     passwords: Passwords,
+    mixers: Option<Mixers>,
     identity: Option<Identity>,
     allow_plain: bool,
     control: Control,
@@ -92,6 +98,13 @@ impl Server {
         listener.set_nonblocking(true).map_err(failed)?;
         readiness.add(&listener, ACCEPT).map_err(failed)?;
         readiness.add(passwords.bell(), BELL).map_err(failed)?;
+        let clock = Clock::own();
+        let threads = usize::from(args.mixers);
+        let mixers = (threads > 0).then(|| Mixers::start(threads, args.bridge(), clock));
+        let mixers = mixers.transpose().map_err(failed)?;
+        if let Some(mixers) = &mixers {
+            readiness.add(mixers.bell(), MIXED).map_err(failed)?;
+        }
         let mut control = Control::new(CONTROL + 1);
         let path = args.control.clone().unwrap_or_else(|| control::default_path(address.port()));
         control.listen(&path, &readiness)?;
@@ -121,12 +134,13 @@ impl Server {
             udp,
             clients: Clients::new(args.max_per_address, Clock::own()),
             passwords,
+            mixers,
             identity: identity(args)?,
             allow_plain: args.allow_plain,
             control,
             store,
             guessers: BTreeMap::new(),
-            clock: Clock::own(),
+            clock,
             buffer: vec![0; 65_536],
             batch: Batch::new(BURST),
             outbox: Outbox::new(SENDINGS),
@@ -182,6 +196,7 @@ impl Server {
                 }
             }
             CONTROL => self.control.accept(&self.readiness),
+            MIXED => self.send_mixed(),
             key if self.control.has(key) => {
                 let questions = self.control.questions(key);
                 let answers: Vec<Value> = questions.iter().map(|question| self.answer(now, question)).collect();
@@ -413,6 +428,7 @@ impl Server {
                         store.save(change);
                     }
                 }
+                Output::Desk(order) => self.order(order),
                 Output::Guessed(conn) => self.guessed(conn),
                 Output::Protect(ticket, password) => {
                     if let Some(answer) = self.passwords.ask(Question::Protect(ticket, password)) {
@@ -492,6 +508,8 @@ impl Server {
             "packetsRefused": stats.packets_refused,
             "packetsQuiet": stats.packets_quiet,
             "packetsUnheard": stats.packets_unheard,
+            "packetsMixed": stats.packets_mixed,
+            "packetsNotMixed": self.mixers.as_ref().map_or(0, |mixers| mixers.dropped),
             "sendErrors": self.send_errors,
         })
     }

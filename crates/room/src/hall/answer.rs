@@ -112,7 +112,7 @@ impl Hall {
                 self.tell(id, "VOICE: off");
                 Ok(())
             }
-            Command::Voice(Some((room, carrier))) => self.enter_voice(now, conn, id, room, carrier),
+            Command::Voice(Some(voice)) => self.enter_voice(now, conn, id, voice),
             Command::Stream(ssrc, facts) => self.announce(now, id, ssrc, facts),
             Command::StreamEnd(ssrc, rtp, reason) => self.end_stream(id, ssrc, rtp, &reason),
             Command::Record(room, what) => self.record(id, &room, what),

@@ -117,6 +117,7 @@ impl Hall {
         let loud = self.has_floor(now, id, header.ssrc, level);
         let Some(stream) = self.people.get_mut(id).and_then(|member| member.streams.get_mut(at)) else { return };
         let mut legs = std::mem::take(&mut stream.legs);
+        let mut tap = stream.tap;
         let stream_ssrc = stream.out_ssrc;
         let out_ssrc = stream_ssrc.to_be_bytes();
         let mut exhausted = Vec::new();
@@ -148,6 +149,10 @@ impl Hall {
             heard = true;
             out(path, bytes);
         }
+        if let Some(tap) = &mut tap {
+            bytes[1] = marked;
+            heard |= self.tap(tap, now, loud, (header.sequence, position), bytes);
+        }
         for listener in exhausted {
             self.end_seal(listener);
         }
@@ -158,6 +163,7 @@ impl Hall {
         }
         if let Some(stream) = self.people.get_mut(id).and_then(|member| member.streams.get_mut(at)) {
             stream.legs = legs;
+            stream.tap = tap;
         }
         if began {
             self.set_timer(now.ns().saturating_add(limits.talk_ns), Timer::Talk(id, header.ssrc));
@@ -166,7 +172,7 @@ impl Hall {
     }
 
     /// The keys of a member have done what keys may: it has to ask for new ones.
-    fn end_seal(&mut self, id: MemberId) {
+    pub(super) fn end_seal(&mut self, id: MemberId) {
         self.unbind(id);
         self.tell(id, "ERROR VOICE: too-many streams were heard by these keys; say VOICE again");
     }

@@ -2,18 +2,30 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::desk::{Mix, Tap};
 use super::{ConnId, Path};
 use crate::command::{Carrier, Dialect, StreamFacts, Telling};
 use crate::limits::Bucket;
 use crate::munge::{Munger, Order};
 use crate::seal::Seal;
-use crate::{Nick, RoomName};
+use crate::{MixWish, Nick, RoomName};
 
 /// A member: numbers of those who have left are not used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct MemberId {
     slot: u32,
     generation: u32,
+}
+
+impl MemberId {
+    /// As a number, for others than the hall.
+    pub(super) const fn number(self) -> u64 {
+        (self.slot as u64) << 32 | self.generation as u64
+    }
+
+    pub(super) const fn from_number(number: u64) -> Self {
+        Self { slot: (number >> 32) as u32, generation: number as u32 }
+    }
 }
 
 /// A connection and what is known of it before it is a member's.
@@ -52,6 +64,10 @@ pub(super) struct Member {
     pub(super) seal: Option<Box<Seal>>,
     pub(super) path: Option<Path>,
     pub(super) call: Option<u64>,
+    /// It wants one stream of all.
+    pub(super) wish: Option<MixWish>,
+    /// That stream, where it gets it.
+    pub(super) mix: Option<Box<Mix>>,
     pub(super) streams: Vec<Stream>,
     /// Packets of streams that were not announced yet.
     pub(super) pending: Vec<(u32, Vec<u8>)>,
@@ -80,6 +96,8 @@ pub(super) struct Stream {
     pub(super) announced: bool,
     pub(super) order: Order,
     pub(super) legs: Vec<Leg>,
+    /// Its way to who mixes and records.
+    pub(super) tap: Option<Tap>,
     /// The RTP timestamp at which it ends so far.
     pub(super) end: Option<u32>,
     pub(super) last_packet: i64,

@@ -125,7 +125,7 @@ impl Hall {
         if self.people.get(id).is_some_and(|member| member.registered && room.owners.contains(&member.nick)) {
             room.operators.insert(id);
         }
-        let recorded = !room.recorders.is_empty();
+        let recorded = !room.recorders.is_empty() || self.is_recorded(&Place::Room(name.clone()));
         if let Some(member) = self.people.get_mut(id) {
             member.rooms.insert(name.clone());
         }
@@ -179,6 +179,9 @@ impl Hall {
             if recorded {
                 self.tell(other, format!("RECORD {name}: off"));
             }
+        }
+        if recorded {
+            self.refresh_desk(&Place::Room(name.clone()));
         }
     }
 
@@ -400,6 +403,7 @@ impl Hall {
                 }
                 self.save_room(name);
                 self.tell_room(name, &format!("RECORD {name}: {}", if forbids { "forbidden" } else { "allowed" }));
+                self.refresh_desk(&Place::Room(name.clone()));
             }
             Recording::On => {
                 let nick = self.nick(id).to_owned();
@@ -409,12 +413,14 @@ impl Hall {
                 }
                 if room.recorders.insert(id) {
                     self.tell_room(name, &format!("RECORD {name}: on {nick}"));
+                    self.refresh_desk(&Place::Room(name.clone()));
                 }
             }
             Recording::Off => {
                 let nick = self.nick(id).to_owned();
                 if self.rooms.get_mut(name).is_some_and(|room| room.recorders.remove(&id)) {
                     self.tell_room(name, &format!("RECORD {name}: off {nick}"));
+                    self.refresh_desk(&Place::Room(name.clone()));
                 }
             }
         }

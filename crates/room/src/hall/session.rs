@@ -192,6 +192,8 @@ impl Hall {
             seal: None,
             path: None,
             call: None,
+            wish: None,
+            mix: None,
             streams: Vec::new(),
             pending: Vec::new(),
             telling: Telling::Off,

@@ -10,7 +10,7 @@ use super::answer::{Done, refuse};
 use super::people::{Leg, MemberId, Stream};
 use super::{ConnId, Hall, Path};
 use crate::RoomName;
-use crate::command::{Carrier, StreamFacts, Telling};
+use crate::command::{Carrier, StreamFacts, Telling, Voice};
 use crate::munge::{Munger, Order};
 use crate::seal::Seal;
 use crate::{KEY_BYTES, SUITE};
@@ -50,9 +50,11 @@ impl Hall {
         now: Stamp,
         conn: ConnId,
         id: MemberId,
-        room: Option<RoomName>,
-        carrier: Carrier,
+        Voice { room, carrier, mix }: Voice,
     ) -> Done {
+        if mix.is_some() {
+            self.check_mix(id)?;
+        }
         if let Some(room) = &room {
             self.check_member(id, room)?;
         }
@@ -89,6 +91,7 @@ impl Hall {
         let Some(member) = self.people.get_mut(id) else { return Ok(()) };
         member.voice_room = room;
         member.carrier = carrier;
+        member.wish = mix;
         member.seal = seal;
         member.telling = member.telling.max(Telling::On);
         if carrier == Carrier::Tcp {
@@ -136,9 +139,11 @@ impl Hall {
             seats.push(id);
             self.event_of(id, "joined", "");
         }
+        let mixed = self.people.get(id).is_some_and(|member| member.wish.is_some());
+        self.tell_mix(id, &place);
         let streams: Vec<String> = others
             .iter()
-            .filter(|other| **other != id)
+            .filter(|other| **other != id && !mixed)
             .filter_map(|other| self.people.get(*other))
             .flat_map(|member| member.streams.iter().map(|stream| stream.announcement(member.nick.as_str())))
             .collect();
@@ -171,6 +176,9 @@ impl Hall {
             }
         }
         for other in self.seated.get(&place).cloned().unwrap_or_default() {
+            if self.people.get(other).is_some_and(|member| member.wish.is_some()) {
+                continue;
+            }
             for line in &lines {
                 self.tell(other, line.as_str());
             }
@@ -178,6 +186,7 @@ impl Hall {
         if let Some(member) = self.people.get_mut(id) {
             for stream in &mut member.streams {
                 stream.legs.clear();
+                stream.tap = None;
                 stream.talking = false;
             }
         }
@@ -205,6 +214,7 @@ impl Hall {
             self.tell(id, line);
             if !same {
                 self.announce_to_all(id);
+                self.refresh_of(id);
             }
             return Ok(());
         }
@@ -219,14 +229,9 @@ impl Hall {
 
     /// A new stream; its number on the way out is its own unless somebody has that already.
     pub(super) fn add_stream(&mut self, id: MemberId, ssrc: u32, facts: StreamFacts, announced: bool) -> u32 {
-        let mut out_ssrc = ssrc;
         // A number that listeners' keys have protected before is not begun again.
-        if self.retired.len() >= MAX_RETIRED {
-            out_ssrc = (self.draw)() as u32;
-        }
-        while self.retired.contains(&out_ssrc) || !self.ssrcs.insert(out_ssrc) {
-            out_ssrc = (self.draw)() as u32;
-        }
+        let wanted = if self.retired.len() >= MAX_RETIRED { (self.draw)() as u32 } else { ssrc };
+        let out_ssrc = self.take_ssrc(wanted);
         let stream = Stream {
             ssrc,
             out_ssrc,
@@ -234,6 +239,7 @@ impl Hall {
             announced,
             order: Order::default(),
             legs: Vec::new(),
+            tap: None,
             end: None,
             last_packet: 0,
             talking: false,
@@ -248,6 +254,20 @@ impl Hall {
             self.refresh(&place);
         }
         out_ssrc
+    }
+
+    /// A number on the way out that nobody has.
+    pub(super) fn free_ssrc(&mut self) -> u32 {
+        let wanted = (self.draw)() as u32;
+        self.take_ssrc(wanted)
+    }
+
+    fn take_ssrc(&mut self, wanted: u32) -> u32 {
+        let mut ssrc = wanted;
+        while self.retired.contains(&ssrc) || !self.ssrcs.insert(ssrc) {
+            ssrc = (self.draw)() as u32;
+        }
+        ssrc
     }
 
     /// A number on the way out is used no longer.
@@ -270,7 +290,8 @@ impl Hall {
 
     fn tell_place(&mut self, place: &Place, except: MemberId, line: &str) {
         for other in self.seated.get(place).cloned().unwrap_or_default() {
-            if other != except {
+            // Who gets a mix is told of that stream alone.
+            if other != except && self.people.get(other).is_some_and(|member| member.wish.is_none()) {
                 self.tell(other, line);
             }
         }
@@ -288,6 +309,7 @@ impl Hall {
         self.retire(stream.out_ssrc);
         if let Some(place) = place {
             self.tell_place(&place, id, &line);
+            self.end_tap(&place, &stream, reason);
         }
         if stream.talking {
             self.event_of(id, "talk-stop", "");
@@ -304,9 +326,16 @@ impl Hall {
 
     /// Works out anew who hears whom in a place.
     pub(super) fn refresh(&mut self, place: &Place) {
+        self.refresh_legs(place);
+        self.refresh_desk(place);
+    }
+
+    fn refresh_legs(&mut self, place: &Place) {
         let Some(mut seats) = self.seated.get(place).cloned() else { return };
         // In order, so that legs are found by bisection.
         seats.sort_unstable();
+        let forwarded = |hall: &Self, id: MemberId| hall.people.get(id).is_some_and(|member| member.wish.is_none());
+        let listeners: Vec<MemberId> = seats.iter().copied().filter(|id| forwarded(self, *id)).collect();
         for &speaker in &seats {
             let Some(streams) = self.people.get_mut(speaker).map(|member| std::mem::take(&mut member.streams)) else {
                 continue;
@@ -314,8 +343,8 @@ impl Hall {
             let mut streams = streams;
             for stream in &mut streams {
                 let old = std::mem::take(&mut stream.legs);
-                stream.legs.reserve(seats.len());
-                for &listener in seats.iter().filter(|listener| **listener != speaker) {
+                stream.legs.reserve(listeners.len());
+                for &listener in listeners.iter().filter(|listener| **listener != speaker) {
                     let open = self.hears(place, listener, speaker);
                     let known = old.binary_search_by_key(&listener, |leg| leg.to);
                     let munger = known.map_or_else(|_| Munger::default(), |at| old[at].munger);
@@ -331,15 +360,29 @@ impl Hall {
     /// Whether `listener` is to hear `speaker` there. Both are in that place.
     fn hears(&self, place: &Place, listener: MemberId, speaker: MemberId) -> bool {
         let (Some(ear), Some(mouth)) = (self.people.get(listener), self.people.get(speaker)) else { return false };
-        if ear.conn.is_none() || ear.muted_out || mouth.muted_in || mouth.gagged || ear.ignores.contains(&mouth.nick) {
+        !ear.ignores.contains(&mouth.nick) && !self.is_deaf(listener) && self.is_audible(place, speaker)
+    }
+
+    /// Whether somebody is to hear nobody where it is.
+    pub(super) fn is_deaf(&self, listener: MemberId) -> bool {
+        let Some(ear) = self.people.get(listener) else { return true };
+        let by_others = match (ear.call, &ear.voice_room) {
+            (None, Some(name)) => self.rooms.get(name).is_none_or(|room| room.deafened.contains(&listener)),
+            _ => false,
+        };
+        ear.conn.is_none() || ear.muted_out || by_others
+    }
+
+    /// Whether anybody is to hear `speaker` there.
+    pub(super) fn is_audible(&self, place: &Place, speaker: MemberId) -> bool {
+        let Some(mouth) = self.people.get(speaker) else { return false };
+        if mouth.muted_in || mouth.gagged {
             return false;
         }
         let Place::Room(name) = place else { return true };
-        self.rooms.get(name).is_some_and(|room| {
-            !room.silenced.contains(&speaker)
-                && !room.deafened.contains(&listener)
-                && (!room.muted || room.operators.contains(&speaker))
-        })
+        self.rooms
+            .get(name)
+            .is_some_and(|room| !room.silenced.contains(&speaker) && (!room.muted || room.operators.contains(&speaker)))
     }
 
     /// Binds an address to whose key it has. True where the datagram was about that.

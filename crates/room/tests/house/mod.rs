@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::Rng;
 use vox_frame::Stamp;
-use vox_room::{Change, Config, ConnId, Hall, Output, Path};
+use vox_room::{Change, Config, ConnId, DeskOrder, Hall, Output, Path};
 
 /// The server, its clients, and a clock that stands still until it is moved.
 pub struct House {
@@ -21,6 +21,8 @@ pub struct House {
     pub saved: Vec<Change>,
     /// Who gave a wrong password.
     pub guessed: Vec<ConnId>,
+    /// What was to be mixed and recorded.
+    pub orders: Vec<DeskOrder>,
 }
 
 impl House {
@@ -41,6 +43,7 @@ impl House {
             released: Vec::new(),
             saved: Vec::new(),
             guessed: Vec::new(),
+            orders: Vec::new(),
         }
     }
 
@@ -153,6 +156,7 @@ impl House {
                     self.closed.insert(conn);
                 }
                 Output::Save(change) => self.saved.push(change),
+                Output::Desk(order) => self.orders.push(order),
                 Output::Guessed(conn) => self.guessed.push(conn),
                 Output::Protect(ticket, password) => self.hall.handle_protected(ticket, format!("kept {password}")),
                 Output::Verify(ticket, password, kept) => {

@@ -1,0 +1,40 @@
+//! What is mixed, on its way to who mixes and back.
+
+use vox_room::DeskOrder;
+
+use super::Server;
+use crate::mixers::Outcome;
+use crate::way::Way;
+
+impl Server {
+    /// Hands on what is to be mixed.
+    pub(super) fn order(&mut self, order: DeskOrder) {
+        if let Some(mixers) = &mut self.mixers {
+            mixers.order(order);
+        }
+    }
+
+    /// Sends what was mixed.
+    pub(super) fn send_mixed(&mut self) {
+        let Self { mixers: Some(mixers), hall, udp, clients, outbox, .. } = self else { return };
+        let mut way = Way::new(udp.as_ref(), clients, outbox);
+        while let Some(outcome) = mixers.outcome() {
+            let made = match outcome {
+                Outcome::Made(made) => made,
+                Outcome::Refused(who, why) => {
+                    hall.handle_not_mixed(who, &why);
+                    continue;
+                }
+            };
+            for made in made {
+                for who in &made.to {
+                    let at = (made.timestamp, made.marker);
+                    let deliver = &mut |path, bytes: &[u8]| way.deliver(path, bytes);
+                    hall.handle_mixed(made.desk, who.0, at, &made.payload, deliver);
+                }
+            }
+        }
+        way.flush();
+        self.send_errors += way.lost;
+    }
+}
