@@ -27,6 +27,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:10000")]
     pub(crate) listen: SocketAddr,
 
+    /// Where clients are told to send voice to, where another address than the server's own leads to its UDP port: that
+    /// of a NAT or a relay before it.
+    #[arg(long, value_name = "ADDR:PORT", conflicts_with = "no_udp")]
+    pub(crate) voice_address: Option<SocketAddr>,
+
     /// What the server calls itself.
     #[arg(long, value_name = "NAME", default_value = "localhost")]
     host: String,
@@ -46,6 +51,10 @@ pub(crate) struct Args {
     /// How long the seat of a lost connection is kept for who comes back.
     #[arg(long, value_name = "TIME", default_value = "15")]
     seat: Seconds,
+
+    /// How long a new connection may take to say who it is.
+    #[arg(long, value_name = "TIME", default_value = "15")]
+    handshake: Seconds,
 
     /// How long a private call rings.
     #[arg(long, value_name = "TIME", default_value = "30")]
@@ -120,6 +129,11 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) allow_plain: bool,
 
+    /// Let pages of that web site enter rooms by WebSocket, such as https://talk.example.org; `*` is any. What is no
+    /// browser needs none of this.
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) allow_origin: Vec<String>,
+
     /// Let only the loudest NUMBER streams of a room be heard at a time, by the levels that packets tell: for large
     /// rooms. Nothing is decoded for it.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
@@ -185,6 +199,7 @@ impl Args {
             seat_ns: self.seat.ns(),
             ring_ns: self.ring.ns(),
             mixes: self.max_mixes as usize,
+            handshake_ns: self.handshake.ns(),
             ..Limits::default()
         };
         Config {

@@ -16,6 +16,7 @@ mod store;
 mod tls;
 mod top;
 mod way;
+mod websocket;
 
 use std::process::ExitCode;
 

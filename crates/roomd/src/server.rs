@@ -19,7 +19,7 @@ use vox_sys::batch::Batch;
 use vox_sys::{Clock, Outbox, Readiness, Ready, monotonic_ns, pipe};
 
 use crate::args::Args;
-use crate::client::Turn;
+use crate::client::{Terms, Turn};
 use crate::clients::{Clients, FIRST_CONNECTION};
 use crate::control::{self, Control};
 use crate::doors::{listen, log, raise_descriptors, refuse, voice_of};
@@ -66,8 +66,7 @@ pub(crate) struct Server {
     clients: Clients,
     passwords: Passwords,
     mixers: Option<Mixers>,
-    identity: Option<Identity>,
-    allow_plain: bool,
+    terms: Terms,
     control: Control,
     store: Option<Store>,
     /// Who gave wrong passwords: how many, and since when.
@@ -78,6 +77,7 @@ pub(crate) struct Server {
     outbox: Outbox,
     address: SocketAddr,
     media_port: u16,
+    voice_address: Option<SocketAddr>,
     stats: Option<StatsFile>,
     log_protocol: bool,
     send_errors: u64,
@@ -135,8 +135,11 @@ impl Server {
             clients: Clients::new(args.max_per_address, Clock::own()),
             passwords,
             mixers,
-            identity: identity(args)?,
-            allow_plain: args.allow_plain,
+            terms: Terms {
+                identity: identity(args)?,
+                allow_plain: args.allow_plain,
+                origins: args.allow_origin.clone(),
+            },
             control,
             store,
             guessers: BTreeMap::new(),
@@ -146,6 +149,7 @@ impl Server {
             outbox: Outbox::new(SENDINGS),
             address,
             media_port,
+            voice_address: args.voice_address,
             stats: args.stats.as_deref().map(StatsFile::create).transpose()?,
             log_protocol: args.log_protocol,
             send_errors: 0,
@@ -249,7 +253,8 @@ impl Server {
                 continue;
             }
             let media = stream.local_addr().ok().filter(|_| self.udp.is_some());
-            let media = media.map(|local| SocketAddr::new(local.ip(), self.media_port));
+            let media =
+                media.map(|local| self.voice_address.unwrap_or_else(|| SocketAddr::new(local.ip(), self.media_port)));
             let Ok(conn) = self.clients.add(stream, peer, &self.readiness) else { continue };
             if !self.hall.handle_connected(now, conn, media) {
                 if let Some(client) = self.clients.get(conn) {
@@ -262,8 +267,7 @@ impl Server {
 
     fn read(&mut self, now: Stamp, conn: ConnId) {
         let Some(client) = self.clients.get(conn) else { return };
-        let plain = self.allow_plain || client.peer.ip().to_canonical().is_loopback();
-        match client.read(&mut self.buffer, self.identity.as_ref(), plain) {
+        match client.read(&mut self.buffer, &self.terms) {
             Turn::Ended => {
                 self.hall.handle_closed(now, conn);
                 self.clients.remove(conn);
@@ -277,8 +281,7 @@ impl Server {
 
     fn messages(&mut self, now: Stamp, conn: ConnId) {
         let Some(client) = self.clients.get(conn) else { return };
-        let plain_voice = self.allow_plain || client.peer.ip().to_canonical().is_loopback();
-        self.hall.handle_privacy(conn, client.is_encrypted(), plain_voice);
+        self.hall.handle_privacy(conn, client.is_encrypted(), self.terms.may_be_plain(client.peer));
         let peer = client.peer;
         let mut splitter = std::mem::take(&mut client.splitter);
         loop {
@@ -310,6 +313,10 @@ impl Server {
         }
         if let Some(client) = self.clients.get(conn) {
             client.splitter = splitter;
+            // A WebSocket is answered where no line asks for it.
+            if client.closing || client.has_to_say() {
+                self.clients.touch(conn);
+            }
         }
     }
 
