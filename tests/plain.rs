@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use serde_json::Value;
-use vox_e2e::{Entry, Running, Scratch, await_until, free_port, read_vox};
+use vox_e2e::{Entry, Running, Scratch, await_until, free_port, read_so_far, read_vox};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -97,7 +97,7 @@ fn a_plain_rtp_peer_is_heard_and_hears_one_stream_and_nobody_takes_its_place() {
         mouth.send_to(&rtp(7, n, u32::from(n) * 160, payload), listens).expect("loopback takes it");
         forger.send_to(&rtp(7, n + 1, u32::from(n) * 160, &[0xee; 160]), listens).expect("it too");
     }
-    let heard = || payloads(&read_vox(&scratch.path("tape.vox")), "phone");
+    let heard = || payloads(&read_so_far(&scratch.path("tape.vox")), "phone");
     let whole = said.concat();
     assert!(await_until(PATIENCE, || heard().len() >= whole.len()), "{} bytes: {}", heard().len(), server.stderr());
     assert!(heard() == whole, "what the phone says, and nothing of the forger");

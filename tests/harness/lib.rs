@@ -17,7 +17,7 @@ pub use audio::{Alignment, Wav, align, likeness, locate, raw_samples};
 pub use card::{Card, Tape};
 pub use g711::{alaw, ulaw};
 pub use net::{await_udp, free_port, udp_is_bound};
-pub use records::{Entry, read_entries, read_vox};
+pub use records::{Entry, read_entries, read_so_far, read_vox};
 pub use shell::{Outcome, Running, Scratch, Shell, await_until, need, signal, unshare};
 pub use speech::{Speech, speech};
 pub use ssh::Sshd;

@@ -91,6 +91,21 @@ pub fn read_vox(path: &Path) -> Vec<Entry> {
     entries
 }
 
+/// What has been written of a stream that is still being written; nothing where the file is not there yet.
+///
+/// # Panics
+/// When it is damaged.
+#[track_caller]
+pub fn read_so_far(path: &Path) -> Vec<Entry> {
+    let bytes = fs::read(path).unwrap_or_default();
+    let (mut splitter, mut entries, mut rest) = (Splitter::new(), Vec::new(), &bytes[..]);
+    while !rest.is_empty() {
+        rest = &rest[splitter.feed(rest)..];
+        entries.extend(read_entries(&mut splitter));
+    }
+    entries
+}
+
 /// The records that are complete so far.
 ///
 /// # Panics

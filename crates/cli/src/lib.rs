@@ -20,7 +20,7 @@ pub use failure::{Exit, Failure, note, warn};
 pub use input::{Ended, Input, Next};
 pub use output::{Flush, NoOutput, Output, print};
 pub use secret::SecretSource;
-pub use signals::{Wake, stop_requested, wait, wait_any};
+pub use signals::{Wake, forget_stop, stop_requested, wait, wait_any};
 pub use stats::StatsFile;
 pub use streams::Streams;
 pub use voice::{MuteArgs, Voice, VoiceArgs};

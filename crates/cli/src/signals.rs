@@ -1,7 +1,7 @@
 //! SIGINT and SIGTERM: the first asks for an end in good order, the second ends at once.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -13,8 +13,12 @@ struct Signals {
     requested: Arc<AtomicBool>,
     /// Becomes readable with the first signal, so that a wait that began just before it ends too.
     wake: OwnedFd,
-    noticed: OnceLock<i64>,
+    /// When that was noticed, in ns of CLOCK_MONOTONIC.
+    noticed: AtomicI64,
 }
+
+/// No signal was noticed yet.
+const NEVER: i64 = i64::MIN;
 
 static SIGNALS: OnceLock<Signals> = OnceLock::new();
 
@@ -30,7 +34,7 @@ pub(crate) fn install() -> Result<(), Failure> {
         let writer = writer.try_clone().map_err(failed)?;
         signal_hook::low_level::pipe::register(signal, writer).map_err(failed)?;
     }
-    SIGNALS.get_or_init(|| Signals { requested, wake, noticed: OnceLock::new() });
+    SIGNALS.get_or_init(|| Signals { requested, wake, noticed: AtomicI64::new(NEVER) });
     Ok(())
 }
 
@@ -42,7 +46,18 @@ pub fn stop_requested() -> bool {
 /// When the first signal was noticed, in ns of CLOCK_MONOTONIC; none before it.
 pub(crate) fn stop_noticed() -> Option<i64> {
     let signals = SIGNALS.get().filter(|_| stop_requested())?;
-    Some(*signals.noticed.get_or_init(monotonic_ns))
+    let now = monotonic_ns();
+    let before = signals.noticed.compare_exchange(NEVER, now, Ordering::AcqRel, Ordering::Acquire);
+    Some(before.err().unwrap_or(now))
+}
+
+/// Forgets that a signal came, for a program that asks before it ends: the next signal is the first again.
+pub fn forget_stop() {
+    let Some(signals) = SIGNALS.get().filter(|_| stop_requested()) else { return };
+    // Whoever handles a signal writes what is read here, so this waits for nobody else.
+    let _nothing_else_is_in_it = rustix::io::read(&signals.wake, &mut [0; 64]);
+    signals.noticed.store(NEVER, Ordering::Release);
+    signals.requested.store(false, Ordering::Release);
 }
 
 /// What ended a wait.
@@ -84,7 +99,7 @@ fn wait_with_signals(
     writable: Option<BorrowedFd<'_>>,
     deadline: Option<i64>,
 ) -> Result<(Option<usize>, bool), Failure> {
-    let signals = SIGNALS.get().filter(|signals| signals.noticed.get().is_none());
+    let signals = SIGNALS.get().filter(|signals| signals.noticed.load(Ordering::Acquire) == NEVER);
     let mut fds: Vec<BorrowedFd<'_>> = readable.to_vec();
     if let Some(signals) = signals {
         fds.push(signals.wake.as_fd());

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
-use vox_cli::{Failure, StatsFile, note, stop_requested, wait, warn};
+use vox_cli::{Failure, StatsFile, forget_stop, note, stop_requested, wait, warn};
 use vox_frame::Stamp;
 use vox_room::{ConnId, Hall, Message, Output};
 use vox_sys::batch::Batch;
@@ -164,7 +164,8 @@ impl Server {
         let mut ready = Vec::new();
         let mut next_stats = monotonic_ns() + STATS_NS;
         loop {
-            if stop_requested() && !self.asks_first() {
+            let stops = stop_requested() || self.terminated.load(Ordering::Acquire);
+            if stops && !self.asks_first() {
                 return self.finish();
             }
             let timers = self.hall.next_deadline().map(|at| self.clock.mono_ns(at));
@@ -453,17 +454,17 @@ impl Server {
 
     /// Ctrl-C in a terminal tells where the server is and how to end it; whoever sends a signal otherwise means it.
     fn asks_first(&mut self) -> bool {
-        if self.terminated.load(Ordering::Acquire) || !pipe::is_terminal(std::io::stderr()) {
+        if self.terminated.load(Ordering::Acquire) || self.told || !pipe::is_terminal(std::io::stderr()) {
             return false;
         }
-        if !std::mem::replace(&mut self.told, true) {
-            note(format_args!(
-                "{} people on {} (TCP){}; Ctrl-C again ends the server",
-                self.hall.members(),
-                self.address,
-                voice_of(self.media_port)
-            ));
-        }
+        self.told = true;
+        forget_stop();
+        note(format_args!(
+            "{} people on {} (TCP){}; Ctrl-C again ends the server",
+            self.hall.members(),
+            self.address,
+            voice_of(self.media_port)
+        ));
         true
     }
 
