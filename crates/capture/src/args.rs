@@ -89,10 +89,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
 
-    /// How much a device gives at a time, in ms: most keep two of that. Lower is less delay (5.4 is about the least that
-    /// PulseAudio can), higher survives a busy machine.
-    #[arg(long, visible_alias = "buffer", value_name = "MS", default_value = "10ms")]
-    pub(crate) period: Millis,
+    /// How much a device gives at a time, in ms. Lower is less delay, higher survives a busy machine. Default: a record,
+    /// or an equal part of one that is longer than 20 ms, which adds no delay.
+    #[arg(long, visible_alias = "buffer", value_name = "MS")]
+    pub(crate) period: Option<Millis>,
 
     /// Do not ask to be run before other programs while a device is captured.
     #[arg(long)]

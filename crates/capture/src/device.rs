@@ -14,6 +14,9 @@ use crate::stamps::Stamps;
 /// What waited longer than this for its reader is dropped, in ns: the same as other live stages allow.
 const MAX_AGE_NS: i64 = 200_000_000;
 
+/// The most that a device gives at a time where nobody asks for more, in ns.
+const MOST_PERIOD_NS: i64 = 20_000_000;
+
 /// How often a device that gives nothing is looked after, in ns.
 const LOOK_NS: i64 = 500_000_000;
 
@@ -78,7 +81,9 @@ fn open(args: &Args, rate: Rate, channels: Channels) -> Result<Input, Failure> {
         Some(Source::Device(id)) => Some(id.clone()),
         _ => args.device.clone(),
     };
-    let period = rate.ticks(args.period.ns()).clamp(16, 1 << 20) as u32;
+    let period =
+        args.period.map_or_else(|| period_of(args.frame.ticks(rate), rate), |period| rate.ticks(period.ns()) as u32);
+    let period = period.clamp(16, 1 << 20);
     let wanted = Wanted { host: args.host.clone(), device, rate, channels, period, realtime: !args.no_realtime };
     Input::open(&wanted).map_err(|error| {
         let others = vox_device::list(&args.host, Direction::Input).unwrap_or_default();
@@ -86,6 +91,12 @@ fn open(args: &Args, rate: Rate, channels: Channels) -> Result<Input, Failure> {
         let others = if others.is_empty() { String::new() } else { format!("devices: {}; ", others.join(", ")) };
         Failure::device(format_args!("{error} ({others}or capture a file, - or tone:440)"))
     })
+}
+
+/// What a device gives at a time, so that a record is complete when it comes: a record, or an equal part of it.
+fn period_of(record: u32, rate: Rate) -> u32 {
+    let most = rate.ticks(MOST_PERIOD_NS).max(1) as u32;
+    record / record.div_ceil(most).max(1)
 }
 
 struct Tape {
@@ -193,5 +204,16 @@ impl Tape {
         self.push_rest()?;
         self.write_pending()?;
         self.recorder.end(reason, &mut self.output)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_complete_when_the_device_gives_something() {
+        let periods: Vec<u32> = [120, 240, 960, 1_920, 2_880].map(|record| period_of(record, Rate::HZ_48000)).into();
+        assert_eq!(periods, [120, 240, 960, 960, 960]);
     }
 }

@@ -219,7 +219,8 @@ impl Input {
                 Ok(None) => {}
                 Err(error) => return Ok(Step::End(self.end_broken(error))),
             }
-            if output.is_pending() && !self.input_is_ready() {
+            // Whoever rests leaves alone what is ready.
+            if output.is_pending() && (self.rest.is_some() || !self.input_is_ready()) {
                 output.flush()?;
             }
             match self.fill(deadline.map(|deadline| self.clock.mono_ns(deadline)))? {

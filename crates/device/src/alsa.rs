@@ -4,9 +4,11 @@
 //! a stream that was just made anew for what it cannot know yet, and leaves the server's own thread in this process at
 //! its priority: each of the three is heard where the machine is busy.
 
+mod playback;
+
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -19,8 +21,10 @@ use vox_sys::{monotonic_ns, priority};
 
 use crate::allowance::Allowance;
 use crate::health::Upset;
-use crate::open::{Number, Refusal};
+use crate::open::{Number, Refusal, Stream};
 use crate::select::Shape;
+
+pub(crate) use playback::play;
 
 /// How often a device that says nothing is looked at, in ms.
 const LOOK_MS: i32 = 200;
@@ -35,8 +39,8 @@ const REST_NS: (i64, i64) = (500_000, 20_000_000);
 const BACKLOG_NS: i64 = 40_000_000;
 const BACKLOG_STAYS_NS: i64 = 500_000_000;
 
-/// Two underruns within that time are not chance, in ns.
-const CHANCE_NS: i64 = 10_000_000_000;
+/// How much a loudspeaker has room for, in ms: it is written to when there is something, and never waits for that.
+const ROOM_MS: Frames = 100;
 
 /// The part of a second that a sound server may take ahead, at its start and when it was late itself: one in that many.
 const SERVER: usize = 4;
@@ -49,39 +53,43 @@ pub(crate) struct Running {
 
 struct Stop {
     asked: AtomicBool,
+    /// Frames that are to be moved at a time; 0 where nobody has asked for others.
+    period: AtomicU32,
     wake: OwnedFd,
+}
+
+impl Stop {
+    fn wake(&self) {
+        // A full counter wakes as well.
+        let _full = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    }
+
+    fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+impl Stream for Running {
+    fn wake(&self) {
+        self.stop.wake();
+    }
+
+    fn ask_for(&self, period: u32) -> bool {
+        self.stop.period.store(period, Ordering::Relaxed);
+        self.stop.wake();
+        true
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         self.stop.asked.store(true, Ordering::Relaxed);
-        // A full counter wakes as well.
-        let _full = rustix::io::write(&self.stop.wake, &1_u64.to_ne_bytes());
+        self.stop.wake();
         if let Some(thread) = self.thread.take() {
             // It has nothing to say any more.
             let _panicked = thread.join();
         }
     }
-}
-
-/// Starts a loudspeaker: `data` fills a period, and is told how long after now its first frame is heard, in ns.
-pub(crate) fn play<T: Number>(
-    name: &str,
-    shape: &Shape,
-    mut data: impl FnMut(&mut [T], i64) + Send + 'static,
-    upset: impl Fn(Upset) + Send + 'static,
-) -> Result<Running, Refusal> {
-    let mut block = Vec::new();
-    run(name, alsa::Direction::Playback, shape, upset, move |device, io: &IO<'_, T>, delay| {
-        block.clear();
-        block.resize(device.period * device.channels, T::EQUILIBRIUM);
-        data(&mut block, device.ns(delay));
-        let mut rest = block.as_slice();
-        while !rest.is_empty() {
-            rest = &rest[io.writei(rest)? * device.channels..];
-        }
-        Ok(device.period)
-    })
 }
 
 /// Starts a microphone: `data` is handed a period, and told how old its first frame is, in ns.
@@ -92,12 +100,15 @@ pub(crate) fn record<T: Number>(
     upset: impl Fn(Upset) + Send + 'static,
 ) -> Result<Running, Refusal> {
     let mut block = Vec::new();
-    run(name, alsa::Direction::Capture, shape, upset, move |device, io: &IO<'_, T>, delay| {
-        block.resize(device.period * device.channels, T::EQUILIBRIUM);
-        let read = io.readi(&mut block)?;
-        data(&block[..read * device.channels], device.ns(delay));
-        Ok(read)
-    })
+    let turns = move |device: &Device, stop: &Stop| {
+        device.fetch(stop, |io: &IO<'_, T>, delay| {
+            block.resize(device.period * device.channels, T::EQUILIBRIUM);
+            let read = io.readi(&mut block)?;
+            data(&block[..read * device.channels], device.ns(delay));
+            Ok(read)
+        })
+    };
+    run::<T>(name, alsa::Direction::Capture, shape, upset, turns)
 }
 
 /// An open device.
@@ -131,9 +142,11 @@ impl Device {
         let capture = direction == alsa::Direction::Capture;
         // What a microphone holds is no delay as long as it is fetched. Of what comes at once beyond that, PulseAudio's
         // plugin forgets whole buffers, which then lie before all that follows.
-        let held = if capture { period.saturating_mul(8).max(Frames::from(shape.rate.hz() / 2)) } else { period * 2 };
-        hw.set_buffer_size_near(held)?;
+        let second = Frames::from(shape.rate.hz());
+        let least = if capture { second / 2 } else { second * ROOM_MS / 1_000 };
+        let held = period.saturating_mul(8).max(least);
         hw.set_period_size_near(period, alsa::ValueOr::Nearest)?;
+        hw.set_buffer_size_near(held)?;
         pcm.hw_params(&hw)?;
         drop(hw);
         let (buffer, period) = pcm.get_params()?;
@@ -142,7 +155,7 @@ impl Device {
             return Err(Refusal::new(format!("it moves {period} frames at a time and holds {buffer}")));
         }
         let sw = pcm.sw_params_current()?;
-        sw.set_start_threshold(if capture { 1 } else { (buffer / period * period) as Frames })?;
+        sw.set_start_threshold(if capture { 1 } else { period as Frames })?;
         sw.set_avail_min(period as Frames)?;
         pcm.sw_params(&sw)?;
         drop(sw);
@@ -162,25 +175,33 @@ impl Device {
         frames * 1_000_000_000 / i64::from(self.hz)
     }
 
-    /// Takes turns until something is wrong or somebody asks for an end.
-    fn turns<T: Number>(&self, stop: &Stop, turn: &mut impl Turn<T>) -> alsa::Result<()> {
-        let mut allowance = Allowance::new(self.hz, self.buffer + self.hz as usize / SERVER);
+    /// How many frames that time takes, rounded up.
+    fn frames(&self, ns: i64) -> Frames {
+        (ns * i64::from(self.hz)).div_euclid(1_000_000_000) + 1
+    }
+
+    /// Fetches what comes until something is wrong or somebody asks for an end: `take` is told how old the first frame
+    /// is, in frames, and gives how many it took.
+    fn fetch<T: Number>(
+        &self,
+        stop: &Stop,
+        mut take: impl FnMut(&IO<'_, T>, Frames) -> alsa::Result<usize>,
+    ) -> alsa::Result<()> {
+        let mut allowance = self.allowance();
         let io = self.pcm.io_checked::<T>()?;
         let mut waits = vec![pollfd { fd: stop.wake.as_raw_fd(), events: POLLIN, revents: 0 }];
         waits.extend(self.pcm.get()?);
         let mut woken = false;
         let mut backlog = Backlog::default();
-        while !stop.asked.load(Ordering::Relaxed) {
-            // Before it runs, a sound server has no delay to tell.
-            let runs = self.pcm.state() == State::Running;
-            let (there, delay) = if runs { self.pcm.avail_delay()? } else { (self.pcm.avail_update()?, 0) };
-            if self.capture && runs && backlog.stays(monotonic_ns(), self.ns(delay - there)) {
+        while !stop.is_asked() {
+            let (there, delay) = self.look()?;
+            if self.runs() && backlog.stays(monotonic_ns(), self.ns(delay - there)) {
                 // It begins anew, as after an overrun.
                 return Err(alsa::Error::new("snd_pcm_delay", Errno::PIPE.raw_os_error()));
             }
             let missing = self.period as Frames - there;
             if missing <= 0 && allowance.allows(monotonic_ns(), self.period) {
-                allowance.take(turn(self, &io, delay.max(0))?);
+                allowance.take(take(&io, delay.max(0))?);
                 woken = false;
             } else if woken || missing <= 0 {
                 // It calls too early, and would call again at once.
@@ -196,6 +217,20 @@ impl Device {
         Ok(())
     }
 
+    /// How many frames can be moved, and how many lie between here and the air.
+    fn look(&self) -> alsa::Result<(Frames, Frames)> {
+        // Before it runs, a sound server has no delay to tell.
+        if self.runs() { self.pcm.avail_delay() } else { Ok((self.pcm.avail_update()?, 0)) }
+    }
+
+    fn runs(&self) -> bool {
+        self.pcm.state() == State::Running
+    }
+
+    fn allowance(&self) -> Allowance {
+        Allowance::new(self.hz, self.buffer + self.hz as usize / SERVER)
+    }
+
     /// Makes it run again after an error.
     fn mend(&self, error: alsa::Error) {
         let mended = self.pcm.try_recover(error, true);
@@ -207,31 +242,38 @@ impl Device {
     }
 }
 
-/// What is moved in one turn: given the delay behind it in frames, gives how many frames it moved.
-trait Turn<T: Number>: FnMut(&Device, &IO<'_, T>, Frames) -> alsa::Result<usize> + Send + 'static {}
-impl<T: Number, F: FnMut(&Device, &IO<'_, T>, Frames) -> alsa::Result<usize> + Send + 'static> Turn<T> for F {}
-
-/// Opens a device and starts the thread that moves its samples.
+/// Opens a device and starts the thread that moves its samples: `turns` returns where somebody has asked for something,
+/// and is called again.
 fn run<T: Number>(
     name: &str,
     direction: alsa::Direction,
     shape: &Shape,
     upset: impl Fn(Upset) + Send + 'static,
-    mut turn: impl Turn<T>,
+    mut turns: impl FnMut(&Device, &Stop) -> alsa::Result<()> + Send + 'static,
 ) -> Result<Running, Refusal> {
     let mut device = Device::open::<T>(name, direction, shape)?;
     let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
     let wake = wake.map_err(|error| Refusal::new(error.to_string()))?;
-    let stop = Arc::new(Stop { asked: AtomicBool::new(false), wake });
+    let stop = Arc::new(Stop { asked: AtomicBool::new(false), period: AtomicU32::new(0), wake });
     let (theirs, name, mut shape) = (Arc::clone(&stop), name.to_owned(), *shape);
     let thread = thread::Builder::new().name("sound".to_owned()).spawn(move || {
         if shape.realtime {
             // Best effort: without it there are only more underruns.
             let _allowed = priority::go_realtime();
         }
-        let mut growth = Growth::default();
-        while !theirs.asked.load(Ordering::Relaxed) {
-            let Err(error) = device.turns(&theirs, &mut turn) else { return };
+        while !theirs.is_asked() {
+            let period = theirs.period.swap(0, Ordering::Relaxed);
+            if period > 0 {
+                shape.period = period;
+                upset(Upset::Anew);
+                // Some can be opened only once.
+                drop(device);
+                device = match Device::open::<T>(&name, direction, &shape) {
+                    Ok(other) => other,
+                    Err(refusal) => return upset(Upset::Gone(refusal.to_string())),
+                };
+            }
+            let Err(error) = turns(&device, &theirs) else { continue };
             match Errno::from_raw_os_error(error.errno().abs()) {
                 Errno::AGAIN | Errno::INTR => {
                     thread::sleep(RETRY / 20);
@@ -241,17 +283,7 @@ fn run<T: Number>(
                 Errno::NODEV => upset(Upset::Gone(error.to_string())),
                 _ => upset(Upset::Stumbles(error.to_string())),
             }
-            let ran_empty = error.errno().abs() == Errno::PIPE.raw_os_error() && !device.capture;
-            if ran_empty && growth.is_wanted(monotonic_ns()) && shape.grow() {
-                // Some can be opened only once.
-                drop(device);
-                device = match Device::open::<T>(&name, direction, &shape) {
-                    Ok(larger) => larger,
-                    Err(refusal) => return upset(Upset::Gone(refusal.to_string())),
-                };
-            } else {
-                device.mend(error);
-            }
+            device.mend(error);
         }
     });
     let thread = thread.map_err(|error| Refusal::new(error.to_string()))?;
@@ -280,21 +312,6 @@ impl Backlog {
     }
 }
 
-/// Whether a loudspeaker had better hold more: one underrun may be chance, a second one soon after it is not.
-#[derive(Debug, Default)]
-struct Growth {
-    /// When the last underrun was that nothing was done about, in ns.
-    last: Option<i64>,
-}
-
-impl Growth {
-    fn is_wanted(&mut self, now: i64) -> bool {
-        let again = self.last.is_some_and(|last| now - last < CHANCE_NS);
-        self.last = (!again).then_some(now);
-        again
-    }
-}
-
 const POLLIN: core::ffi::c_short = alsa::poll::Flags::IN.bits();
 
 #[cfg(test)]
@@ -310,16 +327,5 @@ mod tests {
             assert!(!backlog.stays(n * 10 * ms, delay), "it comes and goes");
         }
         assert!((300..400).any(|n| backlog.stays(n * 10 * ms, 90 * ms)));
-    }
-
-    #[test]
-    fn a_loudspeaker_holds_more_after_two_underruns_in_short_order() {
-        let second = 1_000_000_000;
-        let mut growth = Growth::default();
-        assert!(!growth.is_wanted(0));
-        assert!(!growth.is_wanted(20 * second), "chance");
-        assert!(growth.is_wanted(21 * second));
-        assert!(!growth.is_wanted(22 * second), "it holds more now");
-        assert!(growth.is_wanted(23 * second));
     }
 }

@@ -17,6 +17,8 @@ const DEAD_NS: i64 = 4_000_000_000;
 pub(crate) enum Upset {
     /// It ran empty, or over, because this program came too late.
     Xrun,
+    /// It begins anew, as somebody has asked for.
+    Anew,
     /// It complains, and may go on.
     Stumbles(String),
     /// It is no more.
@@ -52,7 +54,7 @@ impl Health {
     /// The device has complained.
     pub(crate) fn note(&self, upset: Upset) {
         let (text, fatal) = match upset {
-            Upset::Xrun => return,
+            Upset::Xrun | Upset::Anew => return,
             Upset::Stumbles(text) => (text, false),
             Upset::Gone(text) => (text, true),
         };

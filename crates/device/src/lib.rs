@@ -13,6 +13,8 @@ mod input;
 mod open;
 mod output;
 mod quiet;
+#[cfg(target_os = "linux")]
+mod reserve;
 mod select;
 
 pub use input::{Block, Input};

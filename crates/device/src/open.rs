@@ -42,7 +42,20 @@ impl Number for i32 {
 }
 
 /// A stream of one direction that runs until it is dropped.
-pub(crate) type Running = Box<dyn Send>;
+pub(crate) type Running = Box<dyn Stream>;
+
+/// What can be said to a stream that runs.
+pub(crate) trait Stream: Send {
+    /// There is something new for it.
+    fn wake(&self) {}
+
+    /// It had better move so many frames at a time: says whether it begins anew for that.
+    fn ask_for(&self, _period: u32) -> bool {
+        false
+    }
+}
+
+impl Stream for cpal::Stream {}
 
 /// What opens one.
 pub(crate) trait Opener: Sized {

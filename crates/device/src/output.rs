@@ -22,6 +22,9 @@ const PULLS: usize = 4_096;
 /// How much of a callback's latency moves the mean: one part in that many.
 const SMOOTHING: i64 = 16;
 
+/// The largest request of a device that is believed, in ns.
+const MAX_REQUEST_NS: i64 = 200_000_000;
+
 /// A running loudspeaker.
 pub struct Output {
     stream: Option<Running>,
@@ -35,19 +38,20 @@ pub struct Output {
     state: Arc<State>,
 }
 
-/// One callback of the device.
+/// Something that the device took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pull {
-    /// When it came, in ns of CLOCK_MONOTONIC.
+    /// The time of its first frame, in ns of CLOCK_MONOTONIC: when it is heard, where the device tells; else when it
+    /// was asked for.
     pub at: i64,
-    /// Frames that the device had taken before it.
+    /// The number of that frame: frames that the device had taken before.
     pub frame: u64,
-    /// Frames that it took.
-    pub frames: u32,
-    /// How many of them were not there and were silence instead.
+    /// How long before such a time a frame has to be there, in ns: less is too late.
+    pub ahead: i64,
+    /// How many frames were not there and were silence instead.
     pub missed: u32,
-    /// The device itself had run empty before it.
-    pub stumbled: bool,
+    /// The device had begun anew before it: it had run empty, or somebody had asked for that.
+    pub anew: bool,
 }
 
 #[derive(Default)]
@@ -56,10 +60,12 @@ struct State {
     missed: AtomicU64,
     /// Times that the device itself ran empty, because its callback came too late.
     xruns: AtomicU64,
-    /// Whether it has done so since the last callback.
-    stumbled: AtomicBool,
-    /// The device's own delay behind the ring, in ns.
+    /// Whether it has begun anew since the last callback.
+    anew: AtomicBool,
+    /// See [`Output::latency_ns`].
     latency: AtomicI64,
+    /// When the last frame that the device took is heard, in ns of CLOCK_MONOTONIC.
+    until: AtomicI64,
     health: Health,
 }
 
@@ -80,6 +86,24 @@ impl Output {
     /// Frames that wait in the ring.
     pub fn waiting(&self) -> usize {
         (self.capacity - self.samples.slots()) / self.channels
+    }
+
+    /// How long what was pushed so far goes on to be heard, in ns.
+    pub fn unplayed_ns(&self) -> i64 {
+        let held = self.state.until.load(Ordering::Relaxed) - monotonic_ns();
+        self.rate.ns(self.waiting() as u64) + held.max(0)
+    }
+
+    /// Lets the device look at what was pushed: at once, where it waits to be told.
+    pub fn wake(&self) {
+        if let Some(stream) = &self.stream {
+            stream.wake();
+        }
+    }
+
+    /// Asks the device to take so many frames at a time from now on. Says whether it can: it then begins anew.
+    pub fn ask_for(&self, period: u32) -> bool {
+        self.stream.as_ref().is_some_and(|stream| stream.ask_for(period))
     }
 
     /// Appends whole frames; gives the number of frames that found room.
@@ -107,7 +131,7 @@ impl Output {
         self.state.xruns.load(Ordering::Relaxed)
     }
 
-    /// How long the device itself takes, behind the ring, in ns, as it reports.
+    /// How long it takes from the time that a [`Pull`] tells until it is heard, in ns, as the device reports.
     pub fn latency_ns(&self) -> i64 {
         self.state.latency.load(Ordering::Relaxed)
     }
@@ -137,51 +161,94 @@ impl Opener for Output {
         let (samples, ring) = RingBuffer::new(capacity);
         let (pulled, pulls) = RingBuffer::new(PULLS);
         let state = Arc::new(State::default());
-        let mut drain = Drain {
+        let drain = Drain {
             ring,
             pulled,
+            rate: wanted.rate,
             channels,
             frame: 0,
+            request: 0,
             declick: Declick::new(wanted.rate, channels),
             state: Arc::clone(&state),
         };
         let noted = Arc::clone(&state);
-        let stream = selected
-            .output(move |samples: &mut [T], delay| drain.give(samples, delay), move |upset| noted.note(upset))?;
+        let stream = selected.output::<T>(drain, move |upset| noted.note(upset))?;
         let (name, rate) = (selected.name.clone(), wanted.rate);
         Ok(Self { stream: Some(stream), name, rate, channels, capacity, samples, pulls, pushed: 0, state })
     }
 }
 
-/// The callback's side.
-struct Drain {
+/// What a device knows of the first frame that it takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heard {
+    /// When it is heard, in ns of CLOCK_MONOTONIC.
+    pub(crate) at: i64,
+    /// How long before it is heard a frame has to be there, in ns.
+    pub(crate) ahead: i64,
+}
+
+/// The device's side of the ring.
+pub(crate) struct Drain {
     ring: Consumer<f32>,
     pulled: Producer<Pull>,
+    rate: Rate,
     channels: usize,
     frame: u64,
+    /// The largest request so far, in ns.
+    request: i64,
     declick: Declick,
     state: Arc<State>,
 }
 
 impl Drain {
-    fn give<T: Number>(&mut self, samples: &mut [T], delay: i64) {
+    /// Frames that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.ring.slots() / self.channels
+    }
+
+    /// A callback asks for samples: they are heard `delay` ns from now.
+    pub(crate) fn answer<T: Number>(&mut self, samples: &mut [T], delay: i64) {
         let at = monotonic_ns();
-        self.state.health.alive(at);
         self.note_latency(delay);
+        let span = self.rate.ns((samples.len() / self.channels) as u64);
+        self.request = self.request.max(span.min(MAX_REQUEST_NS));
+        self.state.until.store(at + delay + span, Ordering::Relaxed);
+        let frame = self.frame;
+        let missed = self.fill(samples);
+        self.tell(Pull { at, frame, ahead: self.request, missed, anew: false });
+    }
+
+    /// The device takes samples, as it has found that it is time; it may not know yet when they are heard.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn give<T: Number>(&mut self, samples: &mut [T], heard: Option<Heard>) {
+        let span = self.rate.ns((samples.len() / self.channels) as u64);
+        let frame = self.frame;
+        let missed = self.fill(samples);
+        if let Some(Heard { at, ahead }) = heard {
+            self.state.until.store(at + span, Ordering::Relaxed);
+            self.tell(Pull { at, frame, ahead, missed, anew: false });
+        }
+    }
+
+    /// Fills `samples` with what there is, and the rest with silence: gives how many frames that is.
+    fn fill<T: Number>(&mut self, samples: &mut [T]) -> u32 {
+        self.state.health.alive(monotonic_ns());
         let there = self.ring.slots().min(samples.len()) / self.channels * self.channels;
         let (played, silent) = samples.split_at_mut(there);
         if let Ok(chunk) = self.ring.read_chunk(there) {
             self.declick.play(played, chunk.into_iter());
         }
         self.declick.fall_silent(silent);
-        let missed = (silent.len() / self.channels) as u64;
-        self.state.missed.fetch_add(missed, Ordering::Release);
-        let frames = (samples.len() / self.channels) as u32;
-        let stumbled = self.state.stumbled.swap(false, Ordering::Relaxed);
-        let pull = Pull { at, frame: self.frame, frames, missed: missed as u32, stumbled };
-        self.frame += u64::from(frames);
+        let missed = silent.len() / self.channels;
+        self.state.missed.fetch_add(missed as u64, Ordering::Release);
+        self.frame += (samples.len() / self.channels) as u64;
+        missed as u32
+    }
+
+    fn tell(&mut self, pull: Pull) {
+        let anew = self.state.anew.swap(false, Ordering::Relaxed);
         // Where nobody looks for seconds, the oldest ones tell enough.
-        let _full = self.pulled.push(pull);
+        let _full = self.pulled.push(Pull { anew, ..pull });
     }
 
     fn note_latency(&self, now: i64) {
@@ -194,11 +261,13 @@ impl Drain {
 
 impl State {
     fn note(&self, upset: Upset) {
-        if upset == Upset::Xrun {
-            self.xruns.fetch_add(1, Ordering::Relaxed);
-            self.stumbled.store(true, Ordering::Relaxed);
-        } else {
-            self.health.note(upset);
+        match upset {
+            Upset::Xrun => {
+                self.xruns.fetch_add(1, Ordering::Relaxed);
+                self.anew.store(true, Ordering::Relaxed);
+            }
+            Upset::Anew => self.anew.store(true, Ordering::Relaxed),
+            other => self.health.note(other),
         }
     }
 }

@@ -9,6 +9,7 @@ use vox_frame::{Channels, Rate};
 
 use crate::health::Upset;
 use crate::open::{Number, Refusal, Running};
+use crate::output::Drain;
 use crate::{Error, quiet};
 
 /// Which way the samples go.
@@ -66,19 +67,6 @@ pub(crate) struct Shape {
     pub(crate) period: u32,
     /// Whether its threads ask to be run before others.
     pub(crate) realtime: bool,
-}
-
-impl Shape {
-    /// Half as much again at a time; says whether that is still reasonable.
-    #[cfg(target_os = "linux")]
-    pub(crate) const fn grow(&mut self) -> bool {
-        let larger = self.period.saturating_mul(3) / 2;
-        let reasonable = larger <= self.rate.hz() / 20;
-        if reasonable {
-            self.period = larger;
-        }
-        reasonable
-    }
 }
 
 /// The audio systems that this program knows.
@@ -178,19 +166,19 @@ impl Selected {
         Ok(Box::new(stream))
     }
 
-    /// Starts the stream of a loudspeaker: `data` is told how long it takes until the first frame is heard, in ns.
+    /// Starts the stream of a loudspeaker.
     pub(crate) fn output<T: Number>(
         &self,
-        mut data: impl FnMut(&mut [T], i64) + Send + 'static,
+        mut drain: Drain,
         upset: impl Fn(Upset) + Send + 'static,
     ) -> Result<Running, Refusal> {
         #[cfg(target_os = "linux")]
         if let Some(name) = self.alsa_name() {
-            return Ok(Box::new(crate::alsa::play(&name, &self.shape, data, upset)?));
+            return Ok(Box::new(crate::alsa::play::<T>(&name, &self.shape, drain, upset)?));
         }
         let data = move |samples: &mut [T], info: &cpal::OutputCallbackInfo| {
             let stamps = info.timestamp();
-            data(samples, ns(stamps.playback.saturating_duration_since(stamps.callback)));
+            drain.answer(samples, ns(stamps.playback.saturating_duration_since(stamps.callback)));
         };
         let stream = self.device.build_output_stream(self.config(), data, move |error| upset(error.into()), None)?;
         stream.play()?;

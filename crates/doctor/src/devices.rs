@@ -85,7 +85,7 @@ fn play(host: &str, measure: i64) -> Result<Vec<(i64, u64)>, vox_device::Error> 
     while monotonic_ns() < end {
         output.check()?;
         while let Some(pull) = output.pull() {
-            points.push((pull.at, pull.frame + u64::from(pull.frames)));
+            points.push((pull.at, pull.frame));
         }
         thread::sleep(Duration::from_millis(10));
     }

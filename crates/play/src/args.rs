@@ -50,10 +50,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MS", default_value = "5ms", value_parser = parse_buffer)]
     pub(crate) buffer: Millis,
 
-    /// How much the loudspeaker takes at a time, in ms: most keep two of that. Lower is less delay (5.4 is about the
-    /// least that PulseAudio can), higher survives a busy machine.
-    #[arg(long, value_name = "MS", default_value = "10ms", value_parser = parse_buffer)]
-    pub(crate) period: Millis,
+    /// How much the loudspeaker moves at a time, in ms; about so much it always holds. Lower is less delay and more
+    /// work, higher survives a busy machine. Default: half of a record, 2.5 to 10 ms.
+    #[arg(long, value_name = "MS", value_parser = parse_buffer)]
+    pub(crate) period: Option<Millis>,
 
     /// Do not ask to be run before other programs while a loudspeaker plays.
     #[arg(long)]

@@ -11,6 +11,7 @@ use vox_sys::{Clock, monotonic_ns};
 use crate::ear::Ear;
 use crate::mixer::{Mixer, Tally};
 use crate::pace::{Pace, Step};
+use crate::period::Period;
 use crate::reference::Reference;
 use crate::volume::Volume;
 
@@ -42,6 +43,7 @@ pub(crate) struct Feed {
     volume: Volume,
     reference: Option<Reference>,
     pace: Pace,
+    period: Period,
     varispeed: Varispeed,
     channels: usize,
     /// The device's frame that the audio that is playing began with; none while nothing plays.
@@ -70,6 +72,7 @@ impl Feed {
             volume,
             reference: None,
             pace: Pace::new(rate, buffer_ns),
+            period: Period::new(None),
             varispeed: Varispeed::new(channels),
             channels: channels.count(),
             playing: None,
@@ -82,6 +85,13 @@ impl Feed {
             xruns: 0,
             cuts: 0,
         }
+    }
+
+    /// Moves so much at a time as `period` says.
+    #[must_use]
+    pub(crate) fn with_period(mut self, period: Period) -> Self {
+        self.period = period;
+        self
     }
 
     /// Tells `reference` what is played.
@@ -109,17 +119,19 @@ impl Feed {
         self.output.check()?;
         while let Some(pull) = self.output.pull() {
             let playing = self.playing.is_some_and(|from| pull.frame >= from);
-            self.xruns += u64::from(pull.stumbled && playing);
+            self.xruns += u64::from(pull.anew && playing);
             self.pace.pull(&pull, playing);
         }
         let paced = !mixer.has_unpaced();
         let timeline = mixer.timeline_or_default();
         if !paced {
             self.feed_ahead(timeline);
+            self.output.wake();
             return Ok(0);
         }
         let before = timeline.head();
         let (dropped, cut) = self.feed_current(timeline);
+        self.output.wake();
         debug_assert!(timeline.head() >= before, "a timeline moves on");
         mixer.tally.dropped_samples += dropped;
         Ok(cut)
@@ -133,7 +145,7 @@ impl Feed {
 
     /// How long what was pushed takes until it was heard, in ns.
     pub(crate) fn unplayed(&self) -> i64 {
-        self.rate.ns(self.output.waiting() as u64) + self.output.latency_ns()
+        self.output.unplayed_ns()
     }
 
     /// Until when a stream that is behind the others is waited for, in ns of CLOCK_MONOTONIC; none where there is no
@@ -141,7 +153,7 @@ impl Feed {
     pub(crate) fn waits_until(&self, mixer: &mut Mixer) -> Option<i64> {
         let paced = !mixer.has_unpaced();
         let timeline = mixer.timeline_or_default();
-        let waits = paced && timeline.end() > timeline.head();
+        let waits = paced && timeline.end() > timeline.head() && !self.is_held_up();
         waits.then(|| self.due(timeline.head()) + self.patience())
     }
 
@@ -150,6 +162,7 @@ impl Feed {
         self.block.clear();
         self.block.resize(2 * self.varispeed.delay() * self.channels, 0.0);
         self.push();
+        self.output.wake();
     }
 
     /// Notes when what was just placed will be heard, where it says when it was captured.
@@ -157,6 +170,10 @@ impl Feed {
         match record {
             Record::Format(id, format) => {
                 self.rates.insert(*id, format.rate);
+                if self.period.follow(format, &self.output) {
+                    self.pace.renew();
+                    self.playing = None;
+                }
             }
             Record::End(end) => {
                 self.rates.remove(&end.id);
@@ -199,6 +216,12 @@ impl Feed {
         self.origin + if frame < 0 { -ns } else { ns }
     }
 
+    /// Whether the device takes nothing for now: what comes waits.
+    fn is_held_up(&self) -> bool {
+        let most = self.frames(MOST_NS) as usize;
+        self.output.waiting() > most || self.pace.place(self.output.next_frame()).is_none()
+    }
+
     /// How long after it is due a stream's audio is waited for while others have theirs, in ns.
     fn patience(&self) -> i64 {
         (self.pace.buffer() - MARGIN_NS).max(0)
@@ -229,11 +252,10 @@ impl Feed {
             self.playing = Some(self.output.next_frame());
         }
         let patient = self.frames(monotonic_ns() - self.origin - self.patience());
-        let most = self.frames(MOST_NS) as usize;
         loop {
             let there = timeline.complete_from(patient).unwrap_or(i64::MAX).min(timeline.end());
             let frames = (there - timeline.head()).min(self.frames(BLOCK_NS));
-            if frames <= 0 || self.output.waiting() > most {
+            if frames <= 0 || self.is_held_up() {
                 break;
             }
             let lateness = self.lateness(timeline);

@@ -6,6 +6,7 @@ mod ear;
 mod feed;
 mod mixer;
 mod pace;
+mod period;
 mod place;
 mod reference;
 mod sink;

@@ -8,17 +8,19 @@ use vox_device::Pull;
 use vox_dsp::DeviceClock;
 use vox_frame::Rate;
 
-/// How much later everything is played from an underrun on, in ns: what made one often makes another.
-const GROWTH_NS: i64 = 5_000_000;
+/// How much later everything is played from an underrun on, in ns: by what was missing, within these bounds. What made one
+/// often makes another.
+const GROWTH_NS: (i64, i64) = (1_000_000, 5_000_000);
 
 /// How late underruns can make everything, in ns.
 const MAX_BUFFER_NS: i64 = 100_000_000;
 
+/// What is missing in so short a time after something begins is no sign of what comes, in ns: whoever sends it has just
+/// started too.
+const BEGINS_NS: i64 = 1_000_000_000;
+
 /// How long there must be no underrun before one step of that is taken back, in ns.
 const CALM_NS: i64 = 30_000_000_000;
-
-/// The largest request of a device that is believed, in ns.
-const MAX_REQUEST_NS: i64 = 200_000_000;
 
 /// Within what time an error is made good, in ns: 1 ms of it changes the speed by 0.05 %.
 const CATCH_UP_NS: f64 = 2e9;
@@ -59,8 +61,12 @@ pub(crate) struct Pace {
     /// How late a record may come and still be played whole, as asked for and as grown, in ns.
     asked: i64,
     buffer: i64,
-    /// The largest number of frames that the device takes at once.
-    request: usize,
+    /// How long before its time a frame has to be there for the device, in ns.
+    ahead: i64,
+    /// Whether it was asked to begin anew, and has not yet.
+    renews: bool,
+    /// Since when something plays, in ns.
+    began: Option<i64>,
     /// When the last underrun was, or a step was taken back.
     calm_since: i64,
     /// Frames that were missing since there was something last: an underrun where something comes again.
@@ -77,7 +83,9 @@ impl Pace {
             clock: DeviceClock::new(rate),
             asked: buffer_ns,
             buffer: buffer_ns,
-            request: 0,
+            ahead: 0,
+            renews: false,
+            began: None,
             calm_since: 0,
             dry: 0,
             underruns: 0,
@@ -87,27 +95,43 @@ impl Pace {
 
     /// Learns of a callback; `playing` says whether something should have been there for it.
     pub(crate) fn pull(&mut self, pull: &Pull, playing: bool) {
-        if pull.stumbled {
+        if pull.anew {
             self.clock.stumble();
+            self.renews = false;
+        }
+        if self.renews {
+            return;
         }
         self.clock.observe(pull.at, pull.frame);
-        let most = self.rate.ticks(MAX_REQUEST_NS) as usize;
-        self.request = self.request.max((pull.frames as usize).min(most));
+        self.ahead = pull.ahead;
+        self.began = if playing { self.began.or(Some(pull.at)) } else { None };
         if playing && pull.missed > 0 {
             self.dry += u64::from(pull.missed);
         } else if playing && self.dry > 0 {
             self.underrun(pull.at);
         } else if pull.at - self.calm_since > CALM_NS {
-            self.buffer = (self.buffer - GROWTH_NS).max(self.asked);
+            self.buffer = (self.buffer - GROWTH_NS.1).max(self.asked);
             self.calm_since = pull.at;
         }
+    }
+
+    /// The device was asked to begin anew: until it has, nothing is known of its times.
+    pub(crate) fn renew(&mut self) {
+        self.clock.stumble();
+        self.renews = true;
     }
 
     /// What plays goes on behind a hole. (Where nothing comes any more, a stream has just ended.)
     fn underrun(&mut self, now: i64) {
         self.underruns += 1;
-        self.missed += std::mem::take(&mut self.dry);
-        self.buffer = (self.buffer + GROWTH_NS).min(MAX_BUFFER_NS.max(self.asked));
+        let dry = std::mem::take(&mut self.dry);
+        self.missed += dry;
+        if self.began.is_none_or(|began| now - began < BEGINS_NS) {
+            return;
+        }
+        let (least, most) = GROWTH_NS;
+        let growth = self.rate.ns(dry).clamp(least, most);
+        self.buffer = (self.buffer + growth).min(MAX_BUFFER_NS.max(self.asked));
         self.calm_since = now;
     }
 
@@ -116,10 +140,10 @@ impl Pace {
         self.dry = 0;
     }
 
-    /// How long after it is due a frame leaves for the device, in ns: what a record may be late, and what the device
-    /// takes at once.
-    pub(crate) fn lead(&self) -> i64 {
-        self.buffer + self.rate.ns(self.request as u64)
+    /// How long after it is due the time of a frame is, in ns: what a record may be late, and how long before that it
+    /// has to be there.
+    pub(crate) const fn lead(&self) -> i64 {
+        self.buffer + self.ahead
     }
 
     /// How late a record may come and still be played whole, in ns.
@@ -213,7 +237,8 @@ mod tests {
             while self.calls_at() <= now {
                 let there = self.pushed + self.missed as f64 - self.taken as f64;
                 let missed = (f64::from(FRAMES) - there).clamp(0.0, f64::from(FRAMES)) as u32;
-                let pull = Pull { at: self.calls_at(), frame: self.taken, frames: FRAMES, missed, stumbled: false };
+                let ahead = Rate::HZ_48000.ns(u64::from(FRAMES));
+                let pull = Pull { at: self.calls_at(), frame: self.taken, ahead, missed, anew: false };
                 self.pace.pull(&pull, playing);
                 self.taken += u64::from(FRAMES);
                 self.missed += u64::from(missed);

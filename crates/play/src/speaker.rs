@@ -1,5 +1,6 @@
 //! A loudspeaker: paced by its own clock, current by the clock of the streams.
 
+use vox_cli::value::Millis;
 use vox_cli::{Ended, Failure, Input, Next, StatsFile, note, stop_requested};
 use vox_device::{Direction, Output, Wanted};
 use vox_frame::{Channels, Rate};
@@ -8,6 +9,7 @@ use vox_sys::{Prompt, go_before_others, monotonic_ns, pipe::sharpen_timers};
 use crate::args::{Args, Sink};
 use crate::feed::Feed;
 use crate::mixer::Mixer;
+use crate::period::Period;
 use crate::place::Placement;
 use crate::reference::Reference;
 use crate::volume::Volume;
@@ -45,8 +47,9 @@ pub(crate) fn play(args: &Args) -> Result<(), Failure> {
     let (channels, volume) = (device.channels, Volume::new(args.voice.open()?));
     let clock = input.clock();
     let reference = args.reference.as_deref().map(|fifo| Reference::open(fifo, device.output.rate(), channels, clock));
-    let feed =
-        Feed::new(device.output, channels, volume, clock, args.buffer.ns()).with_reference(reference.transpose()?);
+    let feed = Feed::new(device.output, channels, volume, clock, args.buffer.ns())
+        .with_period(device.period)
+        .with_reference(reference.transpose()?);
     let wanted = crate::mixer::Wanted { rate: Some(feed.rate()), channels: Some(channels), decoder: args.decoder() };
     let mut mixer = Mixer::new(wanted, Placement::device(feed.origin()));
     let mut speaker = Speaker { feed, prompt, stats, stats_at: monotonic_ns() + STATS_NS };
@@ -76,6 +79,7 @@ const ALTERNATIVES: &str = "without one: vox-play out.wav, vox-play - (samples o
 
 struct Opened {
     output: Output,
+    period: Period,
     channels: Channels,
 }
 
@@ -85,15 +89,16 @@ fn open(args: &Args) -> Result<Opened, Failure> {
         _ => args.device.clone(),
     };
     let rate = args.rate.map_or(Rate::HZ_48000, |rate| rate.0);
-    let period = rate.ticks(args.period.ns()).clamp(16, 1 << 20) as u32;
+    let period = Period::new(args.period.map(Millis::ns));
     // Sound cards that take no mono are common, those that take no stereo are rare.
     let choices = args.channels.map_or_else(|| vec![Channels::STEREO, Channels::MONO], |channels| vec![channels]);
     let mut problem = None;
     for channels in choices {
         let (host, device) = (args.host.clone(), device.clone());
-        let wanted = Wanted { host, device, rate, channels, period, realtime: !args.no_realtime };
+        let (period_frames, realtime) = (period.frames(rate), !args.no_realtime);
+        let wanted = Wanted { host, device, rate, channels, period: period_frames, realtime };
         match Output::open(&wanted) {
-            Ok(output) => return Ok(Opened { output, channels }),
+            Ok(output) => return Ok(Opened { output, period, channels }),
             Err(error) => {
                 problem.get_or_insert(error);
             }
