@@ -2,137 +2,21 @@
 //! what he must not, everybody hears what he must, and nothing is left of who has gone.
 
 mod house;
+#[path = "house/rules.rs"]
+mod rules;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use house::{House, packet};
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::Rng;
-use vox_room::ConnId;
+use rules::{Model, Person, address, nick};
 
 const PEOPLE: u32 = 24;
 const ROOMS: [&str; 3] = ["#a", "#b", "#c"];
+/// How long the seat of a lost connection is kept, in s.
+const SEAT_S: i64 = 15;
 const DAY_NS: i64 = 24 * 3600 * 1_000_000_000;
-
-/// What the model knows of one person.
-#[derive(Debug, Clone, Default)]
-struct Person {
-    conn: Option<ConnId>,
-    rooms: BTreeSet<&'static str>,
-    voice: Option<&'static str>,
-    /// The address that is bound; none until it is.
-    bound: bool,
-    token: Option<String>,
-    muted_in: bool,
-    muted_out: bool,
-    ignores: BTreeSet<u32>,
-    call: Option<u32>,
-    /// Who calls, and is not answered yet.
-    called_by: Option<u32>,
-    sequence: u16,
-}
-
-struct Model {
-    people: BTreeMap<u32, Person>,
-    /// Who may do what in which room, in the order in which the right is inherited.
-    operators: BTreeMap<&'static str, BTreeSet<u32>>,
-    muted_rooms: BTreeSet<&'static str>,
-    silenced: BTreeSet<(&'static str, u32)>,
-    deafened: BTreeSet<(&'static str, u32)>,
-}
-
-fn nick(who: u32) -> String {
-    format!("P{who}")
-}
-
-fn address(who: u32) -> String {
-    format!("10.0.0.{}:4000", who + 1)
-}
-
-impl Model {
-    fn is_in(&self, who: u32, room: &str) -> bool {
-        self.people.get(&who).is_some_and(|person| person.rooms.contains(room))
-    }
-
-    /// Who is to hear `mouth`, by the rules as people are told them.
-    fn listeners(&self, mouth: u32) -> BTreeSet<u32> {
-        let speaker = &self.people[&mouth];
-        self.people
-            .iter()
-            .filter(|(who, ear)| {
-                let together = match speaker.call {
-                    Some(other) => **who == other && ear.call == Some(mouth),
-                    None => ear.call.is_none() && speaker.voice.is_some() && ear.voice == speaker.voice,
-                };
-                **who != mouth
-                    && together
-                    && ear.bound
-                    && !ear.muted_out
-                    && !speaker.muted_in
-                    && !ear.ignores.contains(&mouth)
-                    && (speaker.call.is_some() || self.room_lets(mouth, **who))
-            })
-            .map(|(who, _)| *who)
-            .collect()
-    }
-
-    fn room_lets(&self, mouth: u32, ear: u32) -> bool {
-        let Some(room) = self.people[&mouth].voice else { return false };
-        let operates = self.operators.get(room).is_some_and(|set| set.contains(&mouth));
-        !self.silenced.contains(&(room, mouth))
-            && !self.deafened.contains(&(room, ear))
-            && (!self.muted_rooms.contains(room) || operates)
-    }
-
-    /// Somebody leaves a room; `heir` is who the server says operates it now.
-    fn leave(&mut self, who: u32, room: &'static str) {
-        let Some(person) = self.people.get_mut(&who) else { return };
-        person.rooms.remove(room);
-        if person.voice == Some(room) {
-            person.voice = None;
-        }
-        self.silenced.remove(&(room, who));
-        self.deafened.remove(&(room, who));
-        let empty = !self.people.values().any(|person| person.rooms.contains(room));
-        let operators = self.operators.entry(room).or_default();
-        operators.remove(&who);
-        if empty {
-            self.operators.remove(room);
-            self.muted_rooms.remove(room);
-        }
-    }
-
-    fn hang_up(&mut self, who: u32) {
-        let other = self.people.get_mut(&who).and_then(|person| person.call.take());
-        if let Some(other) = other.and_then(|other| self.people.get_mut(&other)) {
-            other.call = None;
-        }
-        for person in self.people.values_mut() {
-            if person.called_by == Some(who) {
-                person.called_by = None;
-            }
-        }
-        if let Some(person) = self.people.get_mut(&who) {
-            person.called_by = None;
-        }
-    }
-
-    fn is_busy(&self, who: u32) -> bool {
-        let person = &self.people[&who];
-        person.call.is_some()
-            || person.called_by.is_some()
-            || self.people.values().any(|other| other.called_by == Some(who))
-    }
-
-    fn gone(&mut self, who: u32) {
-        self.hang_up(who);
-        let rooms: Vec<&str> = self.people[&who].rooms.iter().copied().collect();
-        for room in rooms {
-            self.leave(who, room);
-        }
-        self.people.remove(&who);
-    }
-}
 
 /// The server and the model side by side.
 struct Day {
@@ -164,7 +48,8 @@ impl Day {
         }
         match kind {
             0..2 => self.vanish(who),
-            2..16 => self.join(who),
+            2..4 => self.lose(who),
+            4..16 => self.join(who),
             16..19 => self.leave(who),
             19..36 => self.voice(who),
             36..42 => self.mute_own(who),
@@ -172,7 +57,8 @@ impl Day {
             46..54 => self.mute_other(who),
             54..57 => self.mute_room(who),
             57..66 => self.call(who),
-            66..70 => self.nonsense(who),
+            66..69 => self.nonsense(who),
+            69..70 => self.kick(who),
             _ => self.talk(who),
         }
     }
@@ -189,12 +75,49 @@ impl Day {
         let person = Person { conn: Some(conn), sequence: self.below(65_536) as u16, ..Person::default() };
         self.model.people.insert(who, person);
         self.says(who, &format!("STREAM {}: pt=0", 1000 + who));
+        if self.below(2) == 0 {
+            let answer = self.says(who, "SESSION");
+            let token = answer[0].strip_prefix("SESSION: ").and_then(|rest| rest.split(' ').next()).map(str::to_owned);
+            assert!(token.is_some(), "{answer:?}");
+            self.model.people.get_mut(&who).expect("known").session = token;
+        }
+    }
+
+    /// Loses the connection and comes back: within the time that the seat is kept, or too late.
+    fn lose(&mut self, who: u32) {
+        let Some(token) = self.model.people[&who].session.clone() else { return };
+        if self.model.is_busy(who) {
+            return;
+        }
+        let conn = self.model.people[&who].conn.expect("connected");
+        self.house.hangs_up(conn);
+        let person = self.model.people.get_mut(&who).expect("known");
+        (person.conn, person.bound) = (None, false);
+        assert_eq!(self.house.datagram(&address(who), &packet(1000 + who, 0, 0)), [], "nobody speaks for who is away");
+        let away_s = self.below(30) as i64;
+        self.pass(away_s * 1_000_000_000 + 500_000_000);
+        let back = self.house.dial();
+        self.house.says(back, &format!("CONNECT: \"{}\" \"Real\" 1.0.0 resume={token}", nick(who)));
+        let told: BTreeSet<String> =
+            self.house.heard(back).into_iter().filter(|line| line.starts_with("JOINED: ")).collect();
+        let expected = if away_s < SEAT_S {
+            let person = self.model.people.get_mut(&who).expect("known");
+            person.conn = Some(back);
+            person.rooms.iter().map(|room| format!("JOINED: {room}")).collect()
+        } else {
+            self.model.gone(who);
+            self.learn_operators();
+            self.house.says(back, "DISCONNECT");
+            BTreeSet::new()
+        };
+        let lobby = BTreeSet::from(["JOINED: #lobby".to_owned()]);
+        assert_eq!(told, &expected | &lobby, "after {away_s} s");
     }
 
     /// Says goodbye, or just is not there any more.
     fn vanish(&mut self, who: u32) {
         let conn = self.model.people[&who].conn.expect("connected");
-        if self.below(2) == 0 {
+        if self.below(2) == 0 || self.model.people[&who].session.is_some() {
             self.says(who, "DISCONNECT");
             assert!(self.house.is_closed(conn));
         } else {
@@ -291,6 +214,18 @@ impl Day {
                 (true, false) => drop(set.remove(&(room, other))),
                 (false, _) => {}
             }
+        }
+    }
+
+    /// Sends somebody out of a room.
+    fn kick(&mut self, who: u32) {
+        let (room, other) = (self.any_room(), self.anybody());
+        let answer = self.says(who, &format!("KICK {room}: {}", nick(other)));
+        let may = self.model.operators.get(room).is_some_and(|set| set.contains(&who)) && self.model.is_in(other, room);
+        assert_eq!(!may, answer.iter().any(|line| line.starts_with("ERROR")), "{answer:?}");
+        if may {
+            self.model.leave(other, room);
+            self.learn_operators();
         }
     }
 
@@ -394,7 +329,7 @@ impl Day {
     fn pass(&mut self, ns: i64) {
         self.house.advance_ns(ns);
         for who in self.model.people.keys().copied().collect::<Vec<_>>() {
-            let conn = self.model.people[&who].conn.expect("connected");
+            let Some(conn) = self.model.people[&who].conn else { continue };
             let lines = self.house.heard(conn);
             for line in &lines {
                 if let Some(number) = line.strip_prefix("PING: ") {
@@ -410,15 +345,13 @@ impl Day {
 }
 
 fn a_day(seed: u64, steps: u32) {
-    let model = Model {
-        people: BTreeMap::new(),
-        operators: BTreeMap::new(),
-        muted_rooms: BTreeSet::new(),
-        silenced: BTreeSet::new(),
-        deafened: BTreeSet::new(),
+    let mut day = Day {
+        house: House::new(),
+        model: Model::default(),
+        random: Pcg64Mcg::new(u128::from(seed) | 1),
+        packets: 0,
+        deliveries: 0,
     };
-    let mut day =
-        Day { house: House::new(), model, random: Pcg64Mcg::new(u128::from(seed) | 1), packets: 0, deliveries: 0 };
     let begin = day.house.now;
     for _ in 0..steps {
         day.step();
