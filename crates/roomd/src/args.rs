@@ -155,6 +155,11 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) no_udp: bool,
 
+    /// Do not ask to be run before other programs. Where the system allows it, the loop that carries voice does, as long as
+    /// it uses less than three quarters of a processor.
+    #[arg(long)]
+    pub(crate) no_realtime: bool,
+
     /// Tell every line that comes and goes on stderr, as `I/VERB : address port : line`.
     #[arg(long, short = 'l')]
     pub(crate) log_protocol: bool,

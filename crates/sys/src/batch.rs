@@ -28,10 +28,11 @@ pub struct Batch {
     parts: Vec<libc::iovec>,
     count: usize,
     next: usize,
+    /// So many messages from the first on have to be set anew before a call.
+    stale: usize,
 }
 
-// SAFETY: the pointers among its parts point into its own vectors, which nobody else has and which never grow; they
-// are set anew before each call.
+// SAFETY: the pointers among its parts point into its own vectors, which nobody else has and which never grow.
 unsafe impl Send for Batch {}
 
 impl Batch {
@@ -53,6 +54,7 @@ impl Batch {
             parts: vec![part; most],
             count: 0,
             next: 0,
+            stale: most,
         }
     }
 
@@ -62,7 +64,8 @@ impl Batch {
     /// As the system says.
     pub fn fill(&mut self, socket: &UdpSocket) -> io::Result<()> {
         (self.count, self.next) = (0, 0);
-        for (index, buffer) in self.buffers.chunks_exact_mut(MAX_DATAGRAM).enumerate() {
+        // Those that were not used the last time are as they were: a call that finds one datagram touches little.
+        for (index, buffer) in self.buffers.chunks_exact_mut(MAX_DATAGRAM).enumerate().take(self.stale) {
             self.parts[index] = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
             let header = &mut self.messages[index].msg_hdr;
             header.msg_name = (&raw mut self.names[index]).cast();
@@ -77,8 +80,10 @@ impl Batch {
         let received =
             unsafe { libc::recvmmsg(socket.as_raw_fd(), list, length, libc::MSG_DONTWAIT, std::ptr::null_mut()) };
         match usize::try_from(received) {
-            Ok(received) => self.count = received,
+            // One more than were received may have been begun.
+            Ok(received) => (self.count, self.stale) = (received, received + 1),
             Err(_) => {
+                self.stale = 1;
                 let error = io::Error::last_os_error();
                 let nothing = [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted, io::ErrorKind::ConnectionRefused];
                 if !nothing.contains(&error.kind()) {

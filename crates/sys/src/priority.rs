@@ -75,13 +75,21 @@ pub struct Prompt {
     seen: Option<(i64, i64)>,
     /// How often in a row it was not busy since it stepped back; none while it goes first.
     calm: Option<u32>,
+    /// Which part of the time it may be busy, in percent.
+    share: i64,
 }
 
 impl Prompt {
     /// The calling thread goes first from now on, where the system allows it.
     pub fn begin() -> Self {
+        Self::begin_with(50)
+    }
+
+    /// As [`begin`](Self::begin), for a thread that many wait for: it may be busy for `percent` of the time.
+    pub fn begin_with(percent: u8) -> Self {
         let _allowed = go_before_others();
-        Self { seen: go_realtime().then(|| (monotonic_ns(), used_ns())), calm: None }
+        let seen = go_realtime().then(|| (monotonic_ns(), used_ns()));
+        Self { seen, calm: None, share: percent.into() }
     }
 
     /// To be called by that thread each time before it waits.
@@ -93,7 +101,7 @@ impl Prompt {
         }
         let used = used_ns();
         self.seen = Some((now, used));
-        self.calm = match (is_busy(now - then, used - before), self.calm) {
+        self.calm = match (is_busy(now - then, used - before, self.share), self.calm) {
             (true, None) => {
                 step_back();
                 Some(0)
@@ -108,9 +116,9 @@ impl Prompt {
     }
 }
 
-/// Whether a thread that used so much of that time would be missed by others.
-const fn is_busy(passed: i64, used: i64) -> bool {
-    used > passed / 2
+/// Whether a thread that used so much of that time, and may use `share` percent, would be missed by others.
+const fn is_busy(passed: i64, used: i64, share: i64) -> bool {
+    used > passed * share / 100
 }
 
 /// What the calling thread has computed so far, in ns.
@@ -163,6 +171,6 @@ mod tests {
         })
         .join()
         .unwrap();
-        assert!(is_busy(100, 51) && !is_busy(100, 50));
+        assert!(is_busy(100, 51, 50) && !is_busy(100, 50, 50) && !is_busy(100, 51, 75));
     }
 }
