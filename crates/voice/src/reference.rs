@@ -15,13 +15,21 @@ const SMOOTHING: i64 = 64;
 const JUMP_NS: i64 = 40_000_000;
 
 /// An error beyond this is made good at once, in ns; a smaller one by the speed.
-const FAR_NS: f64 = 10e6;
+const FAR_NS: f64 = 20e6;
 
-/// Within what time an error is made good, in seconds.
-const CATCH_UP_S: f64 = 4.0;
+/// Within what time a small error is made good, in seconds. What sound servers say of their delays wanders by a
+/// millisecond or two within seconds while the delay itself stands still, and a canceller minds a shift of a few samples
+/// far more than an error of milliseconds that stays.
+const CATCH_UP_S: f64 = 30.0;
+
+/// Errors beyond this are made good faster, in ns: they are those of clocks that run apart.
+const NEAR_NS: f64 = 3e6;
 
 /// The most that the speed is changed for it.
 const MAX_CHANGE: f64 = 0.002;
+
+/// How long after it was begun it is placed anew, in seconds: what is said of the delay at the beginning is wrong by most.
+const SETTLE_S: f64 = 1.5;
 
 /// Frames that are resampled at a time.
 const STEP: usize = 48;
@@ -37,6 +45,8 @@ pub(crate) struct Reference {
     varispeed: Varispeed,
     /// The frame that is resampled next; none before the first was asked for.
     next: Option<i64>,
+    /// Frames that were taken since it was placed, until it is placed for good.
+    settling: Option<usize>,
     /// Resampled and not taken yet.
     ready: Vec<f32>,
 }
@@ -50,6 +60,7 @@ impl Reference {
             origin: None,
             varispeed: Varispeed::new(Channels::MONO),
             next: None,
+            settling: Some(0),
             ready: Vec::new(),
         }
     }
@@ -71,6 +82,7 @@ impl Reference {
             // Another loudspeaker, or another day.
             self.samples.clear();
             self.first = frame;
+            self.settling = Some(0);
         } else {
             self.samples.resize(self.samples.len() + (frame - end) as usize, 0.0);
         }
@@ -88,7 +100,7 @@ impl Reference {
             return;
         };
         let wanted = (at - origin) as f64 * f64::from(self.rate.hz()) / 1e9;
-        let speed = self.follow(wanted);
+        let speed = self.follow(wanted, frames);
         self.varispeed.set_speed(speed);
         while self.ready.len() < frames {
             let next = self.next.get_or_insert(wanted as i64);
@@ -108,14 +120,18 @@ impl Reference {
     }
 
     /// The speed that brings the next frame to `wanted`, or a jump there.
-    fn follow(&mut self, wanted: f64) -> f64 {
+    fn follow(&mut self, wanted: f64, frames: usize) -> f64 {
         let hz = f64::from(self.rate.hz());
-        if let Some(next) = self.next {
+        let has_settled = self.settling.is_some_and(|taken| taken as f64 >= SETTLE_S * hz);
+        self.settling = self.settling.filter(|_| !has_settled).map(|taken| taken + frames);
+        if let Some(next) = self.next.filter(|_| !has_settled) {
             let position = next as f64 - self.varispeed.delay() as f64 - self.ready.len() as f64;
-            let error = wanted - position;
-            if error.abs() < FAR_NS * hz / 1e9 {
-                return 1.0 + (error / (CATCH_UP_S * hz)).clamp(-MAX_CHANGE, MAX_CHANGE);
+            let error = (wanted - position) / hz;
+            if error.abs() < FAR_NS / 1e9 {
+                let urgency = 1.0 + (error * 1e9 / NEAR_NS).powi(2);
+                return 1.0 + (error * urgency / CATCH_UP_S).clamp(-MAX_CHANGE, MAX_CHANGE);
             }
+            self.settling = Some(0);
         }
         self.varispeed = Varispeed::new(Channels::MONO);
         self.ready.clear();
@@ -131,46 +147,58 @@ mod tests {
 
     const MS: i64 = 1_000_000;
 
+    /// A tone whose period is longer than any lag, in Hz.
+    const TONE: f64 = 110.0;
+
     fn sine(frame: f64) -> f32 {
-        (frame * core::f64::consts::TAU * 440.0 / 48_000.0).sin() as f32
+        (frame * core::f64::consts::TAU * TONE / 48_000.0).sin() as f32
     }
 
-    /// How far what is taken lies from where it belongs, in frames, for a loudspeaker that runs `ppm` faster than the
-    /// clock and whose stamps jump about by a millisecond.
-    fn drift(ppm: f64) -> f64 {
+    /// How far what is taken lies from where it belongs, in frames, a hundred times a second from the 60th on, for a
+    /// loudspeaker that runs `ppm` faster than the clock and whose stamps jump about by a millisecond and wander by
+    /// another within seconds.
+    fn lags(ppm: f64) -> Vec<f64> {
         let mut reference = Reference::new(Rate::HZ_48000);
-        let (mut frame, mut worst, mut out) = (0_u64, 0.0_f64, Vec::new());
-        for n in 0..6_000_i64 {
+        let (mut frame, mut lags, mut out) = (0_u64, Vec::new(), Vec::new());
+        for n in 0..9_000_i64 {
             while (frame as f64 / 48_000.0 / (1.0 + ppm * 1e-6)) * 1e9 < ((n + 5) * 10 * MS) as f64 {
                 let samples: Vec<f32> = (0..240).map(|k| sine((frame + k) as f64)).collect();
                 let at = (frame as f64 / 48_000.0 / (1.0 + ppm * 1e-6) * 1e9) as i64;
-                reference.push(frame, at + (frame as i64 * 7_919) % (2 * MS) - MS, &samples);
+                let wander = ((at as f64 / 4e9 * core::f64::consts::TAU).sin() * MS as f64) as i64;
+                reference.push(frame, at + wander + (frame as i64 * 7_919) % (2 * MS) - MS, &samples);
                 frame += 240;
             }
             out.clear();
             reference.take(n * 10 * MS, 480, &mut out);
             assert_eq!(out.len(), 480);
-            if n > 4_000 {
+            if n > 6_000 {
                 // The phase of a sine says where it lies.
                 let expected = n as f64 * 480.0 * (1.0 + ppm * 1e-6);
                 let (mut cosine, mut own) = (0.0, 0.0);
                 for (k, sample) in out.iter().enumerate() {
-                    let phase = (expected + k as f64) * core::f64::consts::TAU * 440.0 / 48_000.0;
+                    let phase = (expected + k as f64) * core::f64::consts::TAU * TONE / 48_000.0;
                     cosine += f64::from(*sample) * phase.cos();
                     own += f64::from(*sample) * phase.sin();
                 }
-                worst = worst.max((cosine.atan2(own) * 48_000.0 / 440.0 / core::f64::consts::TAU).abs());
+                lags.push(cosine.atan2(own) * 48_000.0 / TONE / core::f64::consts::TAU);
             }
         }
-        worst
+        lags
     }
 
     #[test]
-    fn what_is_taken_lies_where_it_is_heard_whatever_the_clocks() {
-        assert!(drift(0.0) < 12.0, "{}", drift(0.0));
-        // A constant lag of what the loop needs to keep up: 0.4 ms at 100 ppm.
-        for ppm in [-100.0, 100.0] {
-            assert!(drift(ppm) < 40.0, "{}", drift(ppm));
+    fn what_is_taken_stays_where_it_is_whatever_the_stamps_and_the_clocks() {
+        // A lag of what the loop needs to keep up, which a canceller finds, and next to no wandering within seconds,
+        // which it cannot follow.
+        for (ppm, allowed) in [(0.0, 60.0), (-100.0, 150.0), (100.0, 150.0)] {
+            let lags = lags(ppm);
+            assert!(lags.iter().all(|lag| lag.abs() < allowed), "{lags:?} at {ppm} ppm");
+            let moves = lags.iter().zip(&lags[400..]).map(|(before, after)| (after - before).abs());
+            let most = moves.fold(0.0, f64::max);
+            assert!(most < 5.0, "{most} frames within 4 s at {ppm} ppm");
+            let moves = lags.iter().zip(&lags[200..]).map(|(before, after)| (after - before).abs());
+            let most = moves.fold(0.0, f64::max);
+            assert!(most < 8.0, "{most} frames within 2 s at {ppm} ppm");
         }
     }
 
