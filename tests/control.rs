@@ -190,8 +190,9 @@ fn a_relay_that_is_muted_sends_the_numbers_without_the_audio() {
     assert!(Command::new("mkfifo").arg(scratch.path("relay")).status().expect("mkfifo").success());
     let hear = scratch.spawn(&format!("vox-recv :{far} --idle-timeout 3s --wait 20 >heard.vox"));
     await_udp(far);
-    let relay = scratch
-        .spawn(&format!("vox-recv :{near} --idle-timeout 2s --wait 20 | vox-send 127.0.0.1:{far} --no-rtcp --control relay"));
+    let relay = scratch.spawn(&format!(
+        "vox-recv :{near} --idle-timeout 2s --wait 20 | vox-send 127.0.0.1:{far} --no-rtcp --control relay"
+    ));
     await_udp(near);
     let say = scratch.spawn(&format!(
         "vox-capture tone:440 --rate 8000 --duration 30 | vox-encode pcmu | vox-send 127.0.0.1:{near} --no-rtcp"

@@ -141,8 +141,8 @@ fn gstreamer_to_vox_by_sdp(name: &str, call: &Call, media: &str) {
                 i=server\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\na=tool:GStreamer\r\na=type:broadcast\r\n";
     let description = format!("{head}{}", media.replace("PORT", &port.to_string()));
     fs::write(scratch.path("call.sdp"), description).expect("a description");
-    let receiver =
-        scratch.spawn("vox-recv --sdp call.sdp --idle-timeout 3s --wait 20 | vox-jitter --delay 500 | vox-play heard.wav");
+    let receiver = scratch
+        .spawn("vox-recv --sdp call.sdp --idle-timeout 3s --wait 20 | vox-jitter --delay 500 | vox-play heard.wav");
     await_udp(port);
     let (source, encode) = ("gst-launch-1.0 -q filesrc location=said.wav ! wavparse", call.gst_send);
     scratch.run(&format!("{source} ! {encode} ! udpsink host=127.0.0.1 port={port}")).succeeded();
@@ -162,8 +162,9 @@ fn a_call_goes_over_ipv6() {
     let scratch = Scratch::new("ipv6");
     let said = speech(&scratch, "said.wav", PCMU.speech);
     let port = free_port();
-    let receiver = scratch
-        .spawn(&format!("vox-recv '[::1]:{port}' --idle-timeout 2s --wait 20 | vox-jitter --delay 500 | vox-play heard.wav"));
+    let receiver = scratch.spawn(&format!(
+        "vox-recv '[::1]:{port}' --idle-timeout 2s --wait 20 | vox-jitter --delay 500 | vox-play heard.wav"
+    ));
     await_udp(port);
     scratch.run(&format!("vox-capture said.wav | vox-encode pcmu | vox-send '[::1]:{port}'")).succeeded_silently();
     receiver.wait(LIMIT).succeeded();

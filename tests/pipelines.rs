@@ -197,8 +197,8 @@ fn opus_over_rtp_arrives_whole() {
 /// said.wav through the main job, on loopback, into heard.wav.
 fn over_rtp(scratch: &Scratch, encode: &str) {
     let port = free_port();
-    let receiver =
-        scratch.spawn(&format!("vox-recv :{port} --idle-timeout 2s --wait 20 | vox-jitter --delay 500 | vox-play heard.wav"));
+    let receiver = scratch
+        .spawn(&format!("vox-recv :{port} --idle-timeout 2s --wait 20 | vox-jitter --delay 500 | vox-play heard.wav"));
     await_udp(port);
     scratch.run(&format!("vox-capture said.wav | {encode} | vox-send 127.0.0.1:{port}")).succeeded_silently();
     receiver.wait(LIMIT).succeeded();
@@ -235,8 +235,9 @@ fn a_relay_keeps_what_rtp_says() {
     let said = speech(&scratch, "said.wav", Speech::mono(8_000, 16_000));
     let (first, second) = (free_port(), free_port());
     let receiver = scratch.spawn(&format!("vox-recv :{second} --idle-timeout 2s --wait 20 >second.vox"));
-    let relay =
-        scratch.spawn(&format!("vox-recv :{first} --idle-timeout 2s --wait 20 | tee -i first.vox | vox-send 127.0.0.1:{second}"));
+    let relay = scratch.spawn(&format!(
+        "vox-recv :{first} --idle-timeout 2s --wait 20 | tee -i first.vox | vox-send 127.0.0.1:{second}"
+    ));
     await_udp(first);
     await_udp(second);
     scratch

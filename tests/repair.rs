@@ -134,8 +134,8 @@ fn asked_for(name: &str, send: &str, recv: &str) -> Value {
         scratch.run(&format!("sed -i 's/m=audio {port}/m=audio {to}/' call.sdp")).succeeded();
     }
     let from = if recv.contains("call.sdp") { String::new() } else { format!(":{to}") };
-    let receiver =
-        scratch.spawn(&format!("vox-recv --rtcp-mux {recv} {from} --idle-timeout 1.5 --wait 20 --stats stats >heard.vox"));
+    let receiver = scratch
+        .spawn(&format!("vox-recv --rtcp-mux {recv} {from} --idle-timeout 1.5 --wait 20 --stats stats >heard.vox"));
     await_udp(to);
     scratch.run(&format!("vox-capture said.wav | {send}")).succeeded();
     receiver.wait(LIMIT).succeeded();
@@ -181,8 +181,9 @@ fn encrypted_call(protection: &str) -> (usize, usize) {
     let secure = "--srtp key --srtp-suite AEAD_AES_256_GCM";
     let reports = "--rtcp-mux --rtcp-interval 0.3 --bandwidth 1000000";
     let nack = if protection.contains("--rtx") { "--nack 400" } else { "" };
-    let receiver =
-        scratch.spawn(&format!("vox-recv :{to} {secure} {reports} {nack} --idle-timeout 1.5 --wait 20 --stats stats >heard.vox"));
+    let receiver = scratch.spawn(&format!(
+        "vox-recv :{to} {secure} {reports} {nack} --idle-timeout 1.5 --wait 20 --stats stats >heard.vox"
+    ));
     await_udp(to);
     scratch
         .run(&format!(

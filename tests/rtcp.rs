@@ -241,8 +241,8 @@ fn reports_of_gstreamer_on_the_same_network_say_the_same() {
 fn reports_share_the_port_where_that_is_agreed() {
     let scratch = Scratch::new("rtcp-mux");
     let port = free_port();
-    let receiver =
-        scratch.spawn(&format!("vox-recv :{port} --rtcp-mux --rtcp-interval 0.3 --idle-timeout 2s --wait 20 > heard.vox"));
+    let receiver = scratch
+        .spawn(&format!("vox-recv :{port} --rtcp-mux --rtcp-interval 0.3 --idle-timeout 2s --wait 20 > heard.vox"));
     await_udp(port);
     scratch
         .run(&format!(
@@ -259,7 +259,8 @@ fn reports_share_the_port_where_that_is_agreed() {
 fn a_sender_that_is_interrupted_says_goodbye() {
     let scratch = Scratch::new("rtcp-bye");
     let port = free_port();
-    let receiver = scratch.spawn(&format!("vox-recv :{port} --stats heard.json --idle-timeout 3s --wait 20 > heard.vox"));
+    let receiver =
+        scratch.spawn(&format!("vox-recv :{port} --stats heard.json --idle-timeout 3s --wait 20 > heard.vox"));
     await_udp(port);
     let sender = scratch.spawn(&format!(
         "vox-capture tone:440 --rate 8000 | vox-encode pcmu | vox-send 127.0.0.1:{port} --stats sent.json"
@@ -303,8 +304,8 @@ fn a_key_that_is_pressed_is_heard_as_an_event() {
     let scratch = Scratch::new("keys");
     let port = free_port();
     fs::write(scratch.path("keys.vox"), stream_with_key("7")).expect("a stream");
-    let receiver =
-        scratch.spawn(&format!("vox-recv :{port} --map 101=telephone-event/8000 --idle-timeout 2s --wait 20 > heard.vox"));
+    let receiver = scratch
+        .spawn(&format!("vox-recv :{port} --map 101=telephone-event/8000 --idle-timeout 2s --wait 20 > heard.vox"));
     await_udp(port);
     scratch.run(&format!("vox-send 127.0.0.1:{port} < keys.vox")).succeeded_silently();
     receiver.wait(LIMIT).succeeded();
