@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use vox_cli::value::{RateHz, Seconds};
 use vox_container::wav::{Large, Sample};
+use vox_frame::Rate;
 
 /// Records streams, a file each, all on one time line.
 ///
@@ -23,11 +24,11 @@ Examples:
   vox-recv 0.0.0.0:5004 | vox-jitter | vox-record --mix meeting.flac all in one
   vox-record --repair broken.wav                                     mends what another program left"
 )]
-pub(crate) struct Args {
+pub struct Args {
     /// A folder (with a file for each stream), or a file (for the first stream; more get a number). A file that is
     /// there is never written over: the new one gets a number.
     #[arg(value_name = "DIR|FILE", required_unless_present = "repair")]
-    pub(crate) to: Option<PathBuf>,
+    pub to: Option<PathBuf>,
 
     /// What is written. In a folder WAV unless told otherwise; for a file what its name says. Only Opus streams become
     /// Opus, others then WAV.
@@ -55,9 +56,15 @@ pub(crate) struct Args {
     #[arg(long, value_name = "common|media", default_value = "common")]
     pub(crate) timeline: TimelineKind,
 
-    /// Names of files in a folder, of {label}, {ssrc} and {start}; what a label says never leads out of the folder.
+    /// Names of files in a folder, of {label}, {ssrc}, {start} (20261121T100115Z) and {time} (2026-11-21_10-01-15); what a
+    /// label says never leads out of the folder.
     #[arg(long, value_name = "TEMPLATE", default_value = "{start}-{label}")]
     pub(crate) name: String,
+
+    /// The name of the mix in a folder, and of what is written about the recording [default: as --name, with the label
+    /// `mix`, and {start}].
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) mix_name: Option<String>,
 
     /// Begin a new file for each talk spurt (between gaps that are silent: vox-gate makes them), or after that time.
     #[arg(long, value_name = "talkspurt|DURATION")]
@@ -73,12 +80,35 @@ pub(crate) struct Args {
 
     /// A stream that breaks off without an End is an error (3).
     #[arg(long)]
-    pub(crate) strict: bool,
+    pub strict: bool,
 
     /// Mend WAV and Ogg Opus files that a crash, a full disk or a pipe left broken, and do nothing else: sizes, ends, and
     /// silence where pages of Ogg are missing.
     #[arg(long, value_name = "FILE", num_args = 1.., exclusive = true)]
-    pub(crate) repair: Vec<PathBuf>,
+    pub repair: Vec<PathBuf>,
+}
+
+impl Args {
+    /// What a server asks for that records a room into a folder: each stream and the mix at `rate`, the mix named
+    /// `name` and each stream `name_label`.
+    pub fn for_room(name: &str, rate: Rate) -> Self {
+        Self {
+            to: None,
+            format: None,
+            bits: None,
+            mix: true,
+            rate: Some(RateHz(rate)),
+            conceal: false,
+            timeline: TimelineKind::Common,
+            name: format!("{name}_{{label}}"),
+            mix_name: Some(name.to_owned()),
+            split: None,
+            large: LargeKind::Rf64,
+            no_sidecar: false,
+            strict: false,
+            repair: Vec::new(),
+        }
+    }
 }
 
 /// What kind of file.

@@ -1,37 +1,15 @@
 //! Records the streams of a pipe to files on one time line.
 
-mod aim;
-mod args;
-mod clock;
-mod file;
-mod flac;
-mod item;
-mod mend;
-mod mix;
-mod name;
-mod packets;
-mod pcm;
-mod session;
-mod slew;
-mod store;
-mod tape;
-mod track;
-
 use std::path::Path;
 use std::process::ExitCode;
 
 use vox_cli::{Failure, Input, Next};
-
-use crate::args::Args;
-use crate::session::Session;
-
-/// How often files are made whole, in ns: with the time that records wait, less than a second is ever missing.
-const FLUSH_NS: i64 = 150_000_000;
+use vox_record::{Args, FLUSH_NS, Session, mend};
 
 fn main() -> ExitCode {
     vox_cli::run(|args: Args| match &args.to {
         Some(to) => record(&args, to),
-        None => args.repair.iter().map(|path| mend::mend(path)).fold(Ok(()), Result::and),
+        None => args.repair.iter().map(|path| mend(path)).fold(Ok(()), Result::and),
     })
 }
 

@@ -14,7 +14,7 @@ use crate::name::cannot;
 ///
 /// # Errors
 /// Where it cannot be opened or written (1), or is none that can be mended (3).
-pub(crate) fn mend(path: &Path) -> Result<(), Failure> {
+pub fn mend(path: &Path) -> Result<(), Failure> {
     let mut begin = Vec::new();
     let file = File::open(path).map_err(|error| cannot("open", path, &error))?;
     file.take(4).read_to_end(&mut begin).map_err(|error| cannot("read", path, &error))?;

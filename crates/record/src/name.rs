@@ -29,6 +29,10 @@ pub(crate) struct Facts {
     pub(crate) ssrc: String,
     /// When the recording began.
     pub(crate) start: String,
+    /// The same, as people write it.
+    pub(crate) time: String,
+    /// Whether it is the mix.
+    pub(crate) is_mix: bool,
 }
 
 impl Facts {
@@ -36,12 +40,19 @@ impl Facts {
     pub(crate) fn of(id: StreamId, format: &Format, start: Stamp) -> Self {
         let ssrc = format.rtp.as_ref().map_or_else(|| id.to_string(), |rtp| format!("{:08x}", rtp.ssrc));
         let label = format.label.as_deref().map(sane).filter(|label| !label.is_empty());
-        Self { label: label.unwrap_or_else(|| ssrc.clone()), ssrc, start: utc(start) }
+        let label = label.unwrap_or_else(|| ssrc.clone());
+        Self { label, ssrc, start: utc(start), time: time(start), is_mix: false }
     }
 
     /// Those of something that is no stream.
     pub(crate) fn named(label: &str, start: Stamp) -> Self {
-        Self { label: label.to_owned(), ssrc: label.to_owned(), start: utc(start) }
+        let is_mix = false;
+        Self { label: label.to_owned(), ssrc: label.to_owned(), start: utc(start), time: time(start), is_mix }
+    }
+
+    /// Those of the mix.
+    pub(crate) fn mix(start: Stamp) -> Self {
+        Self { is_mix: true, ..Self::named("mix", start) }
     }
 }
 
@@ -70,7 +81,9 @@ impl Naming {
     /// As the system says, with the path.
     pub(crate) fn create(&self, facts: &Facts, part: Option<u32>, extension: &str) -> Result<(File, PathBuf), Failure> {
         let mut stem = self.template.clone();
-        for (key, value) in [("{label}", &facts.label), ("{ssrc}", &facts.ssrc), ("{start}", &facts.start)] {
+        let Facts { label, ssrc, start, time, .. } = facts;
+        // What a label says is no template: it comes last.
+        for (key, value) in [("{ssrc}", ssrc), ("{start}", start), ("{time}", time), ("{label}", label)] {
             stem = stem.replace(key, value);
         }
         if let Some(part) = part {
@@ -98,8 +111,8 @@ pub(crate) fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
     Failure::failed(format_args!("cannot {what} {}: {error}{room}", path.display()))
 }
 
-/// A label as a part of a file's name: letters, digits, and what is harmless.
-fn sane(label: &str) -> String {
+/// A label as a part of a file's name: letters, digits, and what is harmless. It may leave nothing.
+pub fn sane(label: &str) -> String {
     let mut out = String::new();
     for letter in label.trim().chars() {
         let letter = if letter.is_alphanumeric() || "-_+@,.".contains(letter) { letter } else { '_' };
@@ -113,6 +126,18 @@ fn sane(label: &str) -> String {
 
 /// The time as it stands in a file's name: `20261121T100115Z`.
 pub(crate) fn utc(stamp: Stamp) -> String {
+    let [year, month, day, hour, minute, second] = calendar(stamp);
+    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+}
+
+/// The same as people write it: `2026-11-21_10-01-15`.
+fn time(stamp: Stamp) -> String {
+    let [year, month, day, hour, minute, second] = calendar(stamp);
+    format!("{year:04}-{month:02}-{day:02}_{hour:02}-{minute:02}-{second:02}")
+}
+
+/// Year, month, day, hour, minute and second (UTC).
+fn calendar(stamp: Stamp) -> [i64; 6] {
     let seconds = stamp.ns().div_euclid(1_000_000_000);
     let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     // Days since 0000-03-01 in eras of 400 years (the proleptic Gregorian calendar).
@@ -124,7 +149,7 @@ pub(crate) fn utc(stamp: Stamp) -> String {
     let day = day - (153 * month + 2) / 5 + 1;
     let month = if month < 10 { month + 3 } else { month - 9 };
     let year = year + era * 400 + i64::from(month <= 2);
-    format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+    [year, month, day, rest / 3600, rest / 60 % 60, rest % 60]
 }
 
 #[cfg(test)]
@@ -143,6 +168,7 @@ mod tests {
         ] {
             assert_eq!(utc(Stamp::from_ns(seconds * 1_000_000_000)), text);
         }
+        assert_eq!(time(Stamp::from_ns(1_795_255_275_000_000_000)), "2026-11-21_10-01-15");
     }
 
     #[test]

@@ -28,7 +28,7 @@ const MAX_ENDED: usize = 256;
 const LIVE_NS: i64 = 10_000_000_000;
 
 /// A recording.
-pub(crate) struct Session<'a> {
+pub struct Session<'a> {
     args: &'a Args,
     store: Store,
     only_mix: bool,
@@ -57,7 +57,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// Where the folder cannot be made, or the arguments do not fit each other.
-    pub(crate) fn new(args: &'a Args, to: &Path) -> Result<Self, Failure> {
+    pub fn new(args: &'a Args, to: &Path) -> Result<Self, Failure> {
         let store = Store::new(args, to)?;
         let only_mix = args.mix && to.extension().is_some() && !to.is_dir();
         if only_mix && store.kind() == Kind::Opus {
@@ -85,7 +85,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// Where a file cannot be made or written (1).
-    pub(crate) fn handle(&mut self, record: &Record<'_>, now: Stamp) -> Result<(), Failure> {
+    pub fn handle(&mut self, record: &Record<'_>, now: Stamp) -> Result<(), Failure> {
         match record {
             Record::Format(id, format) => self.begin(*id, format, now),
             Record::Audio(audio) if !audio.padding => {
@@ -112,7 +112,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// Where they cannot be written (1).
-    pub(crate) fn tick(&mut self, now: Stamp) -> Result<(), Failure> {
+    pub fn tick(&mut self, now: Stamp) -> Result<(), Failure> {
         if self.live {
             self.clock = self.clock.max(now);
         }
@@ -143,7 +143,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// The first that went wrong.
-    pub(crate) fn finish(mut self, reason: &str) -> Result<(), Failure> {
+    pub fn finish(mut self, reason: &str) -> Result<(), Failure> {
         let mut outcome = Ok(());
         let mut keep = |result: Result<(), Failure>| outcome = std::mem::replace(&mut outcome, Ok(())).and(result);
         while let Some((id, track)) = self.open.pop_first() {
@@ -225,7 +225,7 @@ impl<'a> Session<'a> {
         let store = &self.store;
         let mix = self.mix.get_or_insert_with(|| {
             let spec = Spec { rate, sample: store.sample(false), channels: like.channels };
-            Mix::new(rate, like.channels, Tape::new(Facts::named("mix", start), "mix".to_owned(), spec, store.split))
+            Mix::new(rate, like.channels, Tape::new(Facts::mix(start), "mix".to_owned(), spec, store.split))
         });
         mix.open(id, like.rate, like.channels);
     }

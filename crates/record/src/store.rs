@@ -41,6 +41,8 @@ pub(crate) struct Store {
     /// Lines from before the recording began.
     kept: Vec<Value>,
     wants_sidecar: bool,
+    /// Names of the mix and of the sidecar.
+    mixed: Naming,
     beside: Naming,
 }
 
@@ -53,7 +55,8 @@ impl Store {
         let is_folder = to.is_dir() || to.as_os_str().to_string_lossy().ends_with('/') || to.extension().is_none();
         let (naming, beside) = if is_folder {
             std::fs::create_dir_all(to).map_err(|error| cannot("make the folder", to, &error))?;
-            (Naming::in_folder(to, &args.name)?, Naming::in_folder(to, "{start}")?)
+            let beside = args.mix_name.as_deref().unwrap_or("{start}");
+            (Naming::in_folder(to, &args.name)?, Naming::in_folder(to, beside)?)
         } else {
             (Naming::file(to), Naming::file(to))
         };
@@ -68,6 +71,7 @@ impl Store {
             return Err(Failure::usage("FLAC has no float samples: --bits 16 or 24"));
         }
         Ok(Self {
+            mixed: if args.mix_name.is_some() { beside.clone() } else { naming.clone() },
             naming,
             kind,
             sample: args.bits.map(crate::args::Bits::sample),
@@ -151,7 +155,8 @@ impl Store {
     /// Where it cannot be made.
     pub(crate) fn pcm(&mut self, facts: &Facts, part: Option<u32>, spec: Spec) -> Result<PcmFile, Failure> {
         let kind = self.pcm_kind();
-        let (file, path) = self.naming.create(facts, part, kind.extension())?;
+        let naming = if facts.is_mix { &self.mixed } else { &self.naming };
+        let (file, path) = naming.create(facts, part, kind.extension())?;
         let made = match kind {
             Kind::Flac => FlacFile::create(file, path.clone(), spec).map(|file| PcmFile::Flac(Box::new(file))),
             _ => WavFile::create(file, path.clone(), spec, self.large).map(PcmFile::Wav),

@@ -189,6 +189,27 @@ fn a_room_is_recorded_until_it_forbids_it_and_everybody_is_told() {
 }
 
 #[test]
+fn a_recording_that_fails_ends_and_the_operators_are_told() {
+    let mut house = House::with(Config { records: Records::Always, ..Config::default() });
+    let ana = house.arrive("ana");
+    house.says(ana, "CREATE: #studio");
+    house.voice(ana, "#studio", ANA);
+    let Some(DeskOrder::Record { desk, on: true }) = house.orders.last().cloned() else { panic!("not recorded") };
+    house.heard(ana);
+    house.hall.handle_not_recorded(desk, "the disk is full");
+    house.says(ana, "PING: x");
+    let told = house.heard(ana);
+    assert!(told.contains(&"RECORD #studio: off server".to_owned()), "{told:?}");
+    assert!(told.contains(&"ERROR RECORD: failed the disk is full".to_owned()), "{told:?}");
+    house.says(ana, "RECORD #studio: allow");
+    assert!(house.heard(ana).contains(&"RECORD #studio: on server".to_owned()), "once there is room again");
+    let room: vox_room::RoomName = vox_room::RoomName::parse("#studio").expect("a name");
+    house.hall.handle_admin(house.now, vox_room::Admin::Record(room, false)).expect("there is that room");
+    house.says(ana, "PING: x");
+    assert!(house.heard(ana).contains(&"RECORD #studio: off server".to_owned()));
+}
+
+#[test]
 fn a_room_is_recorded_while_somebody_asks_for_it() {
     let mut house = House::with(Config { records: Records::Asked, ..Config::default() });
     let ana = house.speaker("ana", "#lobby", ANA);

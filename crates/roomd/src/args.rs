@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use vox_cli::value::{Millis, RateHz, Seconds};
 use vox_room::{Config, Limits, Records, RoomName};
 
@@ -139,6 +139,16 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
     loudest: Option<u16>,
 
+    /// Record rooms into folders of DIR, one a room: each participant and the mix, all on one time line, as
+    /// recording_2026-11-21_10-01-15.wav (UTC) and recording_…_NAME.wav. Everybody is told, and a room can forbid it
+    /// (RECORD #room: forbid, `vox-roomd ctl forbid`).
+    #[arg(long, value_name = "DIR")]
+    pub(crate) record: Option<PathBuf>,
+
+    /// When: `always` while somebody has his voice in a room, or where it is `asked` for by RECORD #room: on.
+    #[arg(long, value_name = "always|asked", default_value = "always", requires = "record")]
+    record_when: When,
+
     /// Threads that mix, for those who get one stream of everybody else (`vox-join --mix`); 0 mixes for nobody.
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u16).range(0..=64))]
     pub(crate) mixers: u16,
@@ -167,6 +177,13 @@ pub(crate) struct Args {
     /// Write counters as JSON lines to FILE (`-` is stderr), every 10 s and at the end.
     #[arg(long, value_name = "FILE")]
     pub(crate) stats: Option<PathBuf>,
+}
+
+/// When a room is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum When {
+    Always,
+    Asked,
 }
 
 #[derive(Debug, Subcommand)]
@@ -217,7 +234,11 @@ impl Args {
             may_register: self.registration,
             members_only: self.members_only,
             mixes: self.mixers > 0,
-            records: Records::Never,
+            records: match (&self.record, self.record_when) {
+                (None, _) => Records::Never,
+                (Some(_), When::Asked) => Records::Asked,
+                (Some(_), When::Always) => Records::Always,
+            },
         }
     }
 }

@@ -205,6 +205,8 @@ fn admin(word: &str, question: &Value) -> Option<Admin> {
         "unmute" => Admin::Mute(nick()?, false),
         "lock" => Admin::Lock(room()?, text("kept")?.to_owned()),
         "unlock" => Admin::Unlock(room()?),
+        "forbid" => Admin::Record(room()?, false),
+        "allow" => Admin::Record(room()?, true),
         "delete" => Admin::Delete(room()?),
         "account" => Admin::Account(nick()?, text("kept")?.to_owned()),
         "forget" => Admin::Forget(nick()?),
@@ -220,6 +222,8 @@ fn room(room: &RoomView) -> Value {
         "kept": room.kept,
         "muted": room.muted,
         "recorders": room.recorders,
+        "recorded": room.recorded,
+        "forbidsRecording": room.forbids_recording,
         "members": room.members.iter().map(member).collect::<Vec<_>>(),
     })
 }
@@ -236,6 +240,7 @@ fn member(member: &MemberView) -> Value {
         "operator": member.operator,
         "away": member.away,
         "voice": member.voice,
+        "mixed": member.mixed,
         "path": path,
         "streams": member.streams,
         "talking": member.talking,

@@ -78,6 +78,16 @@ enum What {
         #[arg(value_name = "#ROOM")]
         room: String,
     },
+    /// Nobody may record a room: a recording of the server's ends.
+    Forbid {
+        #[arg(value_name = "#ROOM")]
+        room: String,
+    },
+    /// It may be recorded again.
+    Allow {
+        #[arg(value_name = "#ROOM")]
+        room: String,
+    },
     /// End a room, kept or not; everybody goes to the lobby.
     Delete {
         #[arg(value_name = "#ROOM")]
@@ -181,6 +191,8 @@ fn question(what: &What) -> Result<Value, Failure> {
         What::Unmute { nick } => json!({ "do": "unmute", "nick": nick }),
         What::Lock { room, password } => json!({ "do": "lock", "room": room, "kept": kept(password)? }),
         What::Unlock { room } => json!({ "do": "unlock", "room": room }),
+        What::Forbid { room } => json!({ "do": "forbid", "room": room }),
+        What::Allow { room } => json!({ "do": "allow", "room": room }),
         What::Delete { room } => json!({ "do": "delete", "room": room }),
         What::Accounts => json!({ "do": "accounts" }),
         What::Account { nick, password } => json!({ "do": "account", "nick": nick, "kept": kept(password)? }),

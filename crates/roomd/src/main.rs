@@ -11,6 +11,7 @@ mod guests;
 mod http;
 mod mixers;
 mod passwords;
+mod recorder;
 mod server;
 mod store;
 mod tls;

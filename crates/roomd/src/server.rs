@@ -26,6 +26,7 @@ use crate::doors::{listen, log, raise_descriptors, refuse, voice_of};
 use crate::http;
 use crate::mixers::Mixers;
 use crate::passwords::{Answer, Passwords, Question};
+use crate::recorder::Recorder;
 use crate::store::Store;
 use crate::tls::{self, Identity};
 use crate::way::Way;
@@ -70,6 +71,7 @@ pub(crate) struct Server {
     passwords: Passwords,
     mixers: Option<Mixers>,
     terms: Terms,
+    recorder: Option<Recorder>,
     control: Control,
     store: Option<Store>,
     /// Who gave wrong passwords: how many, and since when.
@@ -109,6 +111,8 @@ impl Server {
         if let Some(mixers) = &mixers {
             readiness.add(mixers.bell(), MIXED).map_err(failed)?;
         }
+        let recorder = args.record.as_deref().map(|folder| Recorder::start(folder, clock));
+        let recorder = recorder.transpose().map_err(failed)?;
         let mut control = Control::new(CONTROL + 1);
         let path = args.control.clone().unwrap_or_else(|| control::default_path(address.port()));
         control.listen(&path, &readiness)?;
@@ -144,6 +148,7 @@ impl Server {
                 allow_plain: args.allow_plain,
                 origins: args.allow_origin.clone(),
             },
+            recorder,
             control,
             store,
             guessers: BTreeMap::new(),
@@ -190,6 +195,7 @@ impl Server {
             }
             let now = self.clock.now();
             self.hall.handle_timeout(now);
+            self.look_after_recorder();
             self.expire_guests(now);
             self.tend_foreigners(now);
             self.settle(now);
@@ -527,6 +533,7 @@ impl Server {
             "packetsQuiet": stats.packets_quiet,
             "packetsUnheard": stats.packets_unheard,
             "packetsMixed": stats.packets_mixed,
+            "packetsNotRecorded": self.recorder.as_ref().map_or(0, |recorder| recorder.dropped),
             "packetsNotMixed": self.mixers.as_ref().map_or(0, |mixers| mixers.dropped),
             "sendErrors": self.send_errors,
         })

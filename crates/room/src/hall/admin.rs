@@ -23,6 +23,8 @@ pub enum Admin {
     Lock(RoomName, String),
     /// Everybody may enter a room.
     Unlock(RoomName),
+    /// Nobody may record a room, or (true) everybody may.
+    Record(RoomName, bool),
     /// Ends a room, kept or not.
     Delete(RoomName),
     /// Registers a nickname by what was made of its password.
@@ -46,6 +48,10 @@ pub struct RoomView {
     pub muted: bool,
     /// How many say that they record.
     pub recorders: usize,
+    /// Whether the server records it now.
+    pub recorded: bool,
+    /// Whether nobody may record it.
+    pub forbids_recording: bool,
     /// Who is in it.
     pub members: Vec<MemberView>,
 }
@@ -63,6 +69,8 @@ pub struct MemberView {
     pub away: bool,
     /// Whether he talks and listens in this room.
     pub voice: bool,
+    /// Whether he gets a mix.
+    pub mixed: bool,
     /// How packets reach him.
     pub path: Option<Path>,
     /// How many streams he sends.
@@ -106,6 +114,7 @@ impl Hall {
             }
             Admin::Lock(name, kept) => self.set_password(&name, Some(kept))?,
             Admin::Unlock(name) => self.set_password(&name, None)?,
+            Admin::Record(name, allow) => self.set_recording(&name, allow)?,
             Admin::Delete(name) => {
                 if name == self.config.lobby || !self.rooms.contains_key(&name) {
                     return Err(format!("{name} cannot be deleted"));
@@ -157,6 +166,16 @@ impl Hall {
         Ok(())
     }
 
+    fn set_recording(&mut self, name: &RoomName, allow: bool) -> Result<(), String> {
+        let room = self.rooms.get_mut(name).ok_or_else(|| format!("there is no room {name}"))?;
+        room.forbids_recording = !allow;
+        room.cannot_be_recorded &= !allow;
+        self.save_room(name);
+        self.tell_room(name, &format!("RECORD {name}: {}", if allow { "allowed" } else { "forbidden" }));
+        self.refresh_desk(&Place::Room(name.clone()));
+        Ok(())
+    }
+
     /// Closes the connection of a member, whose seat is not kept.
     fn send_away(&mut self, now: Stamp, id: MemberId, why: &str) {
         let conn = self.people.get(id).and_then(|member| member.conn);
@@ -188,6 +207,8 @@ impl Hall {
                 kept: room.kept,
                 muted: room.muted,
                 recorders: room.recorders.len(),
+                recorded: self.is_recorded(&Place::Room(name.clone())),
+                forbids_recording: room.forbids_recording,
                 members: room
                     .members
                     .iter()
@@ -212,6 +233,7 @@ impl Member {
             operator: false,
             away: self.conn.is_none(),
             voice: self.place() == Some(Place::Room(room.clone())),
+            mixed: self.mix.is_some(),
             path: self.path,
             streams: self.streams.len(),
             talking: self.streams.iter().any(|stream| stream.talking),

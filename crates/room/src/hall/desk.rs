@@ -275,9 +275,26 @@ impl Hall {
         self.tell(MemberId::from_number(who), format!("ERROR VOICE: too-many {why}"));
     }
 
+    /// A place cannot be recorded any more.
+    pub fn handle_not_recorded(&mut self, desk: u64, why: &str) {
+        let place = self.desks.iter().find(|(_, known)| known.number == desk).map(|(place, _)| place.clone());
+        let Some(Place::Room(name)) = place else { return };
+        if let Some(room) = self.rooms.get_mut(&name) {
+            room.cannot_be_recorded = true;
+        }
+        self.refresh_desk(&Place::Room(name.clone()));
+        let line = format!("ERROR RECORD: failed {}", why.replace(char::is_control, " "));
+        let operators = self.rooms.get(&name).map_or_else(BTreeSet::new, |room| room.operators.clone());
+        for operator in operators {
+            self.tell(operator, line.as_str());
+        }
+    }
+
     fn is_to_be_recorded(&self, place: &Place) -> bool {
         let Place::Room(name) = place else { return false };
-        let Some(room) = self.rooms.get(name).filter(|room| !room.forbids_recording) else { return false };
+        let Some(room) = self.rooms.get(name).filter(|room| !room.forbids_recording && !room.cannot_be_recorded) else {
+            return false;
+        };
         match self.config.records {
             Records::Never => false,
             Records::Asked => !room.recorders.is_empty(),

@@ -25,6 +25,8 @@ pub(super) struct Room {
     /// Who says that he records.
     pub(super) recorders: BTreeSet<MemberId>,
     pub(super) forbids_recording: bool,
+    /// The server has tried, and the disk is full.
+    pub(super) cannot_be_recorded: bool,
     /// Whether it stays when everybody has left.
     pub(super) lasting: bool,
     /// Whether it stays beyond that, and beyond the server.
@@ -400,6 +402,7 @@ impl Hall {
                 let forbids = what == Recording::Forbid;
                 if let Some(room) = self.rooms.get_mut(name) {
                     room.forbids_recording = forbids;
+                    room.cannot_be_recorded &= forbids;
                 }
                 self.save_room(name);
                 self.tell_room(name, &format!("RECORD {name}: {}", if forbids { "forbidden" } else { "allowed" }));

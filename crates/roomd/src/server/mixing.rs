@@ -9,8 +9,19 @@ use crate::way::Way;
 impl Server {
     /// Hands on what is to be mixed.
     pub(super) fn order(&mut self, order: DeskOrder) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.order(&order);
+        }
         if let Some(mixers) = &mut self.mixers {
             mixers.order(order);
+        }
+    }
+
+    /// Tells of rooms that cannot be recorded any more.
+    pub(super) fn look_after_recorder(&mut self) {
+        let Self { recorder: Some(recorder), hall, .. } = self else { return };
+        while let Some((desk, why)) = recorder.failure() {
+            hall.handle_not_recorded(desk, &why);
         }
     }
 
