@@ -92,7 +92,7 @@ fn every_suite_goes_from_gstreamer_to_vox() {
         let Suite { name, cipher, auth, .. } = suite;
         let receiver = scratch
             .shell(&format!(
-                "vox-recv --srtp env:VOX_KEY --srtp-suite {name} --idle-timeout 1.5 --wait 20 --stats stats :{port} | vox-jitter --delay 500 | vox-play heard.wav"
+                "vox-recv --srtp env:VOX_KEY --srtp-suite {name} --idle-timeout 1.5 --wait 20 --stats stats :{port} >heard.vox"
             ))
             .env("VOX_KEY", &key)
             .spawn();
@@ -104,6 +104,8 @@ fn every_suite_goes_from_gstreamer_to_vox() {
             ))
             .succeeded();
         receiver.wait(LIMIT).succeeded();
+        // A busy machine makes GStreamer late by any time.
+        scratch.run("vox-jitter --virtual --delay 3000 <heard.vox | vox-play heard.wav").succeeded();
         let heard = Wav::read(&scratch.path("heard.wav")).samples;
         assert!(
             locate(&raw_samples(&fs::read(scratch.path("coded.raw")).expect("samples")), &heard).is_some(),

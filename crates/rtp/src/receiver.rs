@@ -4,6 +4,7 @@ mod admit;
 mod config;
 mod control;
 mod deliver;
+mod early;
 
 use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use vox_frame::{EndReason, Record, Stamp};
 
 pub use self::config::{ReceiverConfig, ReceiverStats};
+use self::early::Early;
 use crate::extension::HeaderFacts;
 use crate::heard::Heard;
 use crate::packet::{Packet, PacketError};
@@ -31,6 +33,8 @@ pub struct Receiver {
     sources: BTreeMap<Key, Heard>,
     /// Sources on probation, by address too: nobody's packets spoil another's probation.
     candidates: BTreeMap<(Key, SocketAddr), Heard>,
+    /// Reports of sources that are not known yet.
+    early: Early,
     /// The only address heard, once there is one.
     latched: Option<SocketAddr>,
     /// Our own SSRCs.
@@ -50,6 +54,7 @@ impl Receiver {
             config,
             sources: BTreeMap::new(),
             candidates: BTreeMap::new(),
+            early: Early::default(),
             latched: None,
             own: BTreeSet::new(),
             stats: ReceiverStats::default(),

@@ -378,6 +378,28 @@ fn a_sender_report_dates_what_follows_and_a_clock_that_is_days_off_does_not() {
     }
 }
 
+#[test]
+fn a_sender_report_that_comes_before_its_packets_dates_them_all() {
+    let mut receiver = Receiver::new(ReceiverConfig::default());
+    let from: SocketAddr = ANA.parse().expect("an address");
+    let began = 1_763_719_000 * SECOND;
+    let sent = Fact::Sent { ssrc: 7, ntp: NtpTime::of(Stamp::from_ns(began)), rtp: 0, packets: 0, octets: 0 };
+    let arrived = Stamp::from_ns(began + 30_000_000);
+    receiver.handle_control(arrived, 0, Route { mux: false, to: from }, arrived, 28, &[sent]);
+    let mut captured = Vec::new();
+    for number in 0..4u16 {
+        let arrived = arrived.plus(i64::from(number) * FRAME);
+        let packet = pcmu(7, number, u32::from(number) * 160);
+        let Ok(()) = receiver.handle_datagram(arrived, 0, from, arrived, &packet, &mut |record| {
+            if let Record::Audio(audio) = record {
+                captured.push(audio.times.captured.map(|captured| captured.ns() - began));
+            }
+            Ok::<(), Infallible>(())
+        });
+    }
+    assert_eq!(captured, [Some(0), Some(FRAME), Some(2 * FRAME), Some(3 * FRAME)]);
+}
+
 /// Packets that are nearly right: they get past the first checks.
 fn nearly_rtp() -> impl Strategy<Value = Vec<u8>> {
     let header = (any::<u8>(), any::<u8>(), any::<u16>(), any::<u32>(), 0u32..4);

@@ -86,6 +86,9 @@ impl Receiver {
             self.latched = Some(from);
         }
         self.drop_rivals(key);
+        if let Some((ntp, rtp, arrived)) = self.early.take(key, from.ip(), delivery.now) {
+            candidate.handle_report(ntp, rtp, arrived);
+        }
         self.sources.insert(key, candidate);
         self.release_held(key, packet.header.sequence, out)?;
         self.pass_on(key, packet, delivery, out)

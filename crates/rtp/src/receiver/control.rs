@@ -36,7 +36,12 @@ impl Receiver {
                 continue;
             }
             let follow = self.config.follow;
-            let Some(heard) = self.sources.get_mut(&(socket, ssrc)) else { continue };
+            let Some(heard) = self.sources.get_mut(&(socket, ssrc)) else {
+                if let Fact::Sent { ntp, rtp, .. } = fact {
+                    self.early.keep((socket, ssrc), route.to.ip(), (*ntp, *rtp, arrived));
+                }
+                continue;
+            };
             // The first port that speaks for the source is the one that does, on the address of its packets.
             let known = heard.control.is_none_or(|known| known == route || follow);
             if heard.from.ip() != route.to.ip() || !known {
