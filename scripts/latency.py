@@ -36,6 +36,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=20, help="how long it is measured (default: 20)")
     parser.add_argument("--rounds", type=int, default=1, help="how often all of them take turns (default: 1)")
+    parser.add_argument("--ppm", default="0", help="how much too fast the clock of the sound card runs (default: 0)")
     parser.add_argument("candidates", nargs="+", metavar="NAME='RECEIVER ;; SENDER'")
     args = parser.parse_args()
     candidates = {}
@@ -43,7 +44,7 @@ def main():
         name, _, lines = text.partition("=")
         receiver, _, sender = lines.partition(";;")
         candidates[name] = (receiver.strip(), sender.strip())
-    for name, heard in measure(candidates, args.seconds, args.rounds).items():
+    for name, heard in measure(candidates, args.seconds, args.rounds, args.ppm).items():
         print(f"{name:24} {heard}")
 
 
@@ -77,19 +78,19 @@ def percentile(values, part):
     return ordered[min(len(ordered) - 1, int(len(ordered) * part))] if ordered else math.nan
 
 
-def measure(candidates, seconds, rounds=1):
+def measure(candidates, seconds, rounds=1, ppm="0"):
     """Runs the candidates (name -> (receiver, sender)) in turn, each for so many seconds; gives what was heard of
     each. Two at a time would make each other late in PulseAudio."""
     heard = {name: Heard() for name in candidates}
     for _ in range(rounds):
         for name, (receiver, sender) in candidates.items():
-            measure_one(receiver, sender, seconds, heard[name])
+            measure_one(receiver, sender, seconds, heard[name], ppm)
     return heard
 
 
-def measure_one(receiver, sender, seconds, heard):
+def measure_one(receiver, sender, seconds, heard, ppm="0"):
     scratch = Path(tempfile.mkdtemp(prefix="vox-latency-"))
-    card = Card(scratch)
+    card = Card(scratch, ppm)
     pair = None
     try:
         said = bursts(scratch / "said.wav", seconds)
@@ -108,9 +109,9 @@ def measure_one(receiver, sender, seconds, heard):
 class Card:
     """A PulseAudio of its own."""
 
-    def __init__(self, scratch):
+    def __init__(self, scratch, ppm="0"):
         self.pids = scratch / "card/pids"
-        command = ["setsid", "--wait", ROOT / "tests/rig/pulse-up", scratch / "card"]
+        command = ["setsid", "--wait", ROOT / "tests/rig/pulse-up", scratch / "card", ppm]
         lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         self.environment = f"{lines}\nexport PULSE_SOURCE=micsrc PULSE_SINK=spk\n"
 

@@ -179,6 +179,7 @@ impl Opener for Output {
 }
 
 /// What a device knows of the first frame that it takes.
+#[cfg(target_os = "linux")]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Heard {
     /// When it is heard, in ns of CLOCK_MONOTONIC.

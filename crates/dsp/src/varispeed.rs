@@ -4,8 +4,8 @@ use audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Async, FixedAsync, Resampler as _, SincInterpolationParameters, SincInterpolationType, WindowFunction};
 use vox_frame::Channels;
 
-/// Frames that the filter takes at once: 0.8 ms at 48 kHz, a part of every usual frame.
-const CHUNK: usize = 40;
+/// The most frames that the filter takes at once.
+const CHUNK: usize = 960;
 
 /// Filter length in frames; half of it is what it waits for, 0.7 ms at 48 kHz.
 const SINC_LEN: usize = 64;
@@ -18,8 +18,6 @@ pub struct Varispeed {
     sinc: Async<f32>,
     channels: usize,
     speed: f64,
-    /// Frames that wait for a whole chunk.
-    waiting: Vec<f32>,
     scratch: Vec<f32>,
 }
 
@@ -36,7 +34,7 @@ impl Varispeed {
         };
         let sinc = Async::new_sinc(1.0, 1.0 + 2.0 * MAX_CHANGE, &parameters, CHUNK, channels, FixedAsync::Input)
             .expect("a ratio of 1, a chunk and a channel");
-        Self { sinc, channels, speed: 1.0, waiting: Vec::new(), scratch: vec![0.0; 2 * CHUNK * channels] }
+        Self { sinc, channels, speed: 1.0, scratch: vec![0.0; 2 * CHUNK * channels] }
     }
 
     /// From now on the input is played at `speed`: 1.001 gives 999 frames for 1000.
@@ -52,24 +50,23 @@ impl Varispeed {
     }
 
     /// How far behind the end of the input the next frame that comes out lies, in frames of the input.
-    pub fn delay(&self) -> usize {
-        self.waiting.len() / self.channels + SINC_LEN / 2 + 1
+    pub const fn delay(&self) -> usize {
+        SINC_LEN / 2 + 1
     }
 
     /// Takes whole frames and appends what can be computed so far to `out`.
     pub fn process(&mut self, input: &[f32], out: &mut Vec<f32>) {
-        self.waiting.extend_from_slice(input);
-        let chunk = CHUNK * self.channels;
-        let mut done = 0;
-        while self.waiting.len() - done >= chunk {
-            let taken = &self.waiting[done..done + chunk];
-            done += chunk;
+        for taken in input.chunks(CHUNK * self.channels) {
+            let taken_frames = taken.len() / self.channels;
+            if let Some(sinc) = self.sinc.as_resizable() {
+                sinc.set_chunk_size(taken_frames).expect("from one frame to a chunk");
+            }
             let room = self.sinc.output_frames_next();
             if self.scratch.len() < room * self.channels {
                 self.scratch.resize(room * self.channels, 0.0);
             }
             let frames = self.scratch.len() / self.channels;
-            let input = InterleavedSlice::new(taken, self.channels, CHUNK).expect("the chunk is whole");
+            let input = InterleavedSlice::new(taken, self.channels, taken_frames).expect("the chunk is whole");
             let mut output =
                 InterleavedSlice::new_mut(&mut self.scratch, self.channels, frames).expect("the scratch is whole");
             let (_, given) = self
@@ -78,7 +75,6 @@ impl Varispeed {
                 .expect("both buffers are as long as the filter asks");
             out.extend_from_slice(&self.scratch[..given * self.channels]);
         }
-        self.waiting.drain(..done);
     }
 }
 
@@ -122,6 +118,25 @@ mod tests {
             })
             .fold(0.0, f32::max);
         assert!(error < 3e-3, "{error}");
+    }
+
+    #[test]
+    fn it_does_not_matter_in_what_pieces_the_input_comes() {
+        let input = sine(1_000.0, 6_000);
+        let play = |piece: usize| {
+            let (mut varispeed, mut out) = (Varispeed::new(Channels::MONO), Vec::new());
+            varispeed.set_speed(1.000_3);
+            // The first piece is where the speed changes.
+            varispeed.process(&input[..960], &mut out);
+            input[960..].chunks(piece).for_each(|part| varispeed.process(part, &mut out));
+            out
+        };
+        let whole = play(960);
+        for piece in [1, 7, 240, 2_000] {
+            let out = play(piece);
+            let worst = whole.iter().zip(&out).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 1e-4 && out.len().abs_diff(whole.len()) <= 1, "{worst} in pieces of {piece}");
+        }
     }
 
     #[test]

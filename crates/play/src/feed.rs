@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use vox_device::{Error, Output};
 use vox_dsp::{Timeline, Varispeed};
-use vox_frame::{Audio, Channels, Rate, Record, Stamp, StreamId};
+use vox_frame::{Audio, Channels, Rate, Record, Stamp, StreamId, Times};
 use vox_sys::{Clock, monotonic_ns};
 
 use crate::ear::Ear;
@@ -29,6 +29,9 @@ const MARGIN_NS: i64 = 1_500_000;
 
 /// What is never louder than this may be left out: 46 dB below full scale.
 const QUIET: f32 = 0.005;
+
+/// What is due so soon after it arrived may come late without anybody's fault here, in ns.
+const NO_TIME_NS: i64 = 1_000_000;
 
 /// How much is blended into each other at a cut, in ns.
 const BLEND_NS: i64 = 2_500_000;
@@ -184,6 +187,11 @@ impl Feed {
     }
 
     fn hear_audio(&mut self, mixer: &mut Mixer, audio: &Audio<'_>) {
+        if let Times { due: Some(due), arrived: Some(arrived), .. } = audio.times
+            && due.since(arrived) < NO_TIME_NS
+        {
+            self.pace.excuse(monotonic_ns());
+        }
         let Some(captured) = audio.times.captured.filter(|_| !mixer.has_unpaced()) else { return };
         let end = mixer.timeline_or_default().position(audio.id);
         let Some((rate, end)) = self.rates.get(&audio.id).zip(end) else { return };

@@ -19,6 +19,9 @@ const MAX_BUFFER_NS: i64 = 100_000_000;
 /// started too.
 const BEGINS_NS: i64 = 1_000_000_000;
 
+/// For how long an underrun is explained by what came late, in ns.
+const EXCUSED_NS: i64 = 200_000_000;
+
 /// How long there must be no underrun before one step of that is taken back, in ns.
 const CALM_NS: i64 = 30_000_000_000;
 
@@ -67,6 +70,8 @@ pub(crate) struct Pace {
     renews: bool,
     /// Since when something plays, in ns.
     began: Option<i64>,
+    /// When something came late that was late already when it arrived at this machine, in ns.
+    excused: Option<i64>,
     /// When the last underrun was, or a step was taken back.
     calm_since: i64,
     /// Frames that were missing since there was something last: an underrun where something comes again.
@@ -86,6 +91,7 @@ impl Pace {
             ahead: 0,
             renews: false,
             began: None,
+            excused: None,
             calm_since: 0,
             dry: 0,
             underruns: 0,
@@ -126,13 +132,20 @@ impl Pace {
         self.underruns += 1;
         let dry = std::mem::take(&mut self.dry);
         self.missed += dry;
-        if self.began.is_none_or(|began| now - began < BEGINS_NS) {
+        let excused = self.excused.is_some_and(|late| (now - late).abs() < EXCUSED_NS);
+        if excused || self.began.is_none_or(|began| now - began < BEGINS_NS) {
             return;
         }
         let (least, most) = GROWTH_NS;
         let growth = self.rate.ns(dry).clamp(least, most);
         self.buffer = (self.buffer + growth).min(MAX_BUFFER_NS.max(self.asked));
         self.calm_since = now;
+    }
+
+    /// What came at `now`, in ns, was late already when it arrived: the jitter buffer sees to that, and a larger buffer here
+    /// would come on top.
+    pub(crate) const fn excuse(&mut self, now: i64) {
+        self.excused = Some(now);
     }
 
     /// Every stream has ended: what is missing now is missed by nobody.
@@ -312,6 +325,21 @@ mod tests {
         assert!((28.0..40.0).contains(&missed), "{missed} ms of silence");
         let late = rig.lateness();
         assert!(late < 5 * MS, "{late} ns too late afterwards");
+    }
+
+    #[test]
+    fn an_underrun_makes_the_buffer_larger_but_not_where_the_network_was_late_or_something_begins() {
+        let grown = |late: u64, excused: bool| {
+            let mut rig = Rig::new(0.0);
+            if excused {
+                rig.pace.excuse(late as i64 * 20 * MS);
+            }
+            rig.run(10, 0, |record| if record == late { 25 * MS } else { 0 });
+            (rig.pace.underruns(), rig.pace.buffer() / MS)
+        };
+        assert_eq!(grown(250, false), (1, 10));
+        assert_eq!(grown(250, true), (1, 5));
+        assert_eq!(grown(20, false), (1, 5));
     }
 
     #[test]

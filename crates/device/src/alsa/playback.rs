@@ -35,7 +35,7 @@ const BLINK_NS: i64 = 500_000;
 const REST_NS: (i64, i64) = (300_000, 50_000_000);
 
 /// How long a device that is full is left alone.
-const FULL: Duration = Duration::from_millis(2);
+const FULL: Duration = Duration::from_millis(10);
 
 /// Starts a loudspeaker.
 pub(crate) fn play<T: Number>(
