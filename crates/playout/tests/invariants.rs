@@ -124,7 +124,7 @@ proptest! {
                         recovered,
                         padding,
                         redundant: n % 3 == 0,
-                        reach: 0,
+                        reach: [0, 441, 4_410, u32::MAX][n % 4],
                         silent: n % 41 == 0,
                         quiet: n % 2 == 0,
                         arrived: now.plus(-(delay_us % 50_000) * 1_000),
