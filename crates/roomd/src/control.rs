@@ -249,3 +249,26 @@ fn member(member: &MemberView) -> Value {
         "roundTripTimeMs": member.rtt_ns.map(|ns| ns as f64 / 1e6),
     })
 }
+
+/// Counters of the rooms since the start, and who is in them.
+pub(crate) fn figures(hall: &Hall) -> Value {
+    let stats = hall.stats();
+    json!({
+        "members": hall.members(),
+        "rooms": hall.room_count(),
+        "lines": stats.lines,
+        "linesMisunderstood": stats.lines_misunderstood,
+        "linesRefused": stats.lines_refused,
+        "packetsReceived": stats.packets_received,
+        "bytesReceived": stats.bytes_received,
+        "packetsSent": stats.packets_sent,
+        "bytesSent": stats.bytes_sent,
+        "packetsForeign": stats.packets_foreign,
+        "packetsMalformed": stats.packets_malformed,
+        "packetsUnauthentic": stats.packets_unauthentic,
+        "packetsRefused": stats.packets_refused,
+        "packetsQuiet": stats.packets_quiet,
+        "packetsUnheard": stats.packets_unheard,
+        "packetsMixed": stats.packets_mixed,
+    })
+}

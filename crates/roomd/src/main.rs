@@ -7,6 +7,7 @@ mod control;
 mod ctl;
 mod doors;
 mod foreigners;
+mod guesses;
 mod guests;
 mod http;
 mod mixers;

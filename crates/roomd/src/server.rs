@@ -4,14 +4,13 @@ mod foreign;
 mod mixing;
 mod peers;
 
-use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use vox_cli::{Failure, StatsFile, forget_stop, note, stop_requested, wait, warn};
 use vox_frame::Stamp;
 use vox_room::{ConnId, Hall, Message, Output};
@@ -23,12 +22,13 @@ use crate::client::{Terms, Turn};
 use crate::clients::{Clients, FIRST_CONNECTION};
 use crate::control::{self, Control};
 use crate::doors::{listen, log, raise_descriptors, refuse, voice_of};
+use crate::guesses::Guesses;
 use crate::http;
 use crate::mixers::Mixers;
 use crate::passwords::{Answer, Passwords, Question};
 use crate::recorder::Recorder;
 use crate::store::Store;
-use crate::tls::{self, Identity};
+use crate::tls;
 use crate::way::Way;
 
 const ACCEPT: u64 = 0;
@@ -38,11 +38,6 @@ const CONTROL: u64 = 3;
 
 /// Behind the connections of the control.
 const MIXED: u64 = 15;
-
-/// Wrong passwords after which an address is not let in for a while, how many addresses are remembered, and how long.
-const GUESSES: u32 = 8;
-const MAX_GUESSERS: usize = 4096;
-const GUESS_NS: i64 = 60_000_000_000;
 
 /// Datagrams that are received by one call.
 const BURST: usize = 32;
@@ -74,8 +69,7 @@ pub(crate) struct Server {
     recorder: Option<Recorder>,
     control: Control,
     store: Option<Store>,
-    /// Who gave wrong passwords: how many, and since when.
-    guessers: BTreeMap<IpAddr, (u32, i64)>,
+    guesses: Guesses,
     clock: Clock,
     buffer: Vec<u8>,
     batch: Batch,
@@ -144,14 +138,14 @@ impl Server {
             passwords,
             mixers,
             terms: Terms {
-                identity: identity(args)?,
+                identity: tls::identity(args)?,
                 allow_plain: args.allow_plain,
                 origins: args.allow_origin.clone(),
             },
             recorder,
             control,
             store,
-            guessers: BTreeMap::new(),
+            guesses: Guesses::default(),
             clock,
             buffer: vec![0; 65_536],
             batch: Batch::new(BURST),
@@ -261,7 +255,7 @@ impl Server {
                     return;
                 }
             };
-            if self.hall.is_banned(peer.ip()) || self.is_guessing(now, peer.ip()) {
+            if self.hall.is_banned(peer.ip()) || self.guesses.are_too_many(now, peer.ip()) {
                 refuse(&stream, "you are not let in");
                 continue;
             }
@@ -359,26 +353,6 @@ impl Server {
         }
     }
 
-    /// Whether so many wrong passwords came from there that it has to wait.
-    fn is_guessing(&mut self, now: Stamp, from: IpAddr) -> bool {
-        self.guessers.retain(|_, (_, since)| now.ns() < *since + GUESS_NS);
-        self.guessers.get(&from).is_some_and(|(guesses, _)| *guesses >= GUESSES)
-    }
-
-    /// A wrong password came from there; too many end the connection.
-    fn guessed(&mut self, conn: ConnId) {
-        let now = self.clock.now().ns();
-        let Some(client) = self.clients.touch(conn) else { return };
-        let known = self.guessers.contains_key(&client.peer.ip());
-        if !known && self.guessers.len() >= MAX_GUESSERS {
-            client.closing = true;
-            return;
-        }
-        let (guesses, _) = self.guessers.entry(client.peer.ip()).or_insert((0, now));
-        *guesses += 1;
-        client.closing |= *guesses >= GUESSES;
-    }
-
     fn answered(&mut self, answer: Answer) {
         let now = self.clock.now();
         match answer {
@@ -453,7 +427,11 @@ impl Server {
                     }
                 }
                 Output::Desk(order) => self.order(order),
-                Output::Guessed(conn) => self.guessed(conn),
+                Output::Guessed(conn) => {
+                    if let Some(client) = self.clients.touch(conn) {
+                        client.closing |= self.guesses.handle(self.clock.now(), client.peer.ip());
+                    }
+                }
                 Output::Protect(ticket, password) => {
                     if let Some(answer) = self.passwords.ask(Question::Protect(ticket, password)) {
                         self.answered(answer);
@@ -514,42 +492,11 @@ impl Server {
 
     /// Counters since the start, and who is here.
     fn figures(&self) -> Value {
-        let stats = self.hall.stats();
-        json!({
-            "members": self.hall.members(),
-            "rooms": self.hall.room_count(),
-            "connections": self.clients.len(),
-            "lines": stats.lines,
-            "linesMisunderstood": stats.lines_misunderstood,
-            "linesRefused": stats.lines_refused,
-            "packetsReceived": stats.packets_received,
-            "bytesReceived": stats.bytes_received,
-            "packetsSent": stats.packets_sent,
-            "bytesSent": stats.bytes_sent,
-            "packetsForeign": stats.packets_foreign,
-            "packetsMalformed": stats.packets_malformed,
-            "packetsUnauthentic": stats.packets_unauthentic,
-            "packetsRefused": stats.packets_refused,
-            "packetsQuiet": stats.packets_quiet,
-            "packetsUnheard": stats.packets_unheard,
-            "packetsMixed": stats.packets_mixed,
-            "packetsNotRecorded": self.recorder.as_ref().map_or(0, |recorder| recorder.dropped),
-            "packetsNotMixed": self.mixers.as_ref().map_or(0, |mixers| mixers.dropped),
-            "sendErrors": self.send_errors,
-        })
+        let mut figures = control::figures(&self.hall);
+        figures["connections"] = self.clients.len().into();
+        figures["packetsNotMixed"] = self.mixers.as_ref().map_or(0, |mixers| mixers.dropped).into();
+        figures["packetsNotRecorded"] = self.recorder.as_ref().map_or(0, |recorder| recorder.dropped).into();
+        figures["sendErrors"] = self.send_errors.into();
+        figures
     }
-}
-
-/// Who the server is by TLS. On loopback alone nobody listens in, and it is nobody unless asked to be.
-fn identity(args: &Args) -> Result<Option<Identity>, Failure> {
-    if let (Some(certificate), Some(key)) = (&args.certificate, &args.key) {
-        return Identity::given(certificate, key).map(Some);
-    }
-    let asked = args.tls_folder.clone();
-    if asked.is_none() && args.listen.ip().is_loopback() {
-        return Ok(None);
-    }
-    let folder = asked.or_else(|| tls::default_folder(args.state.as_deref()));
-    let folder = folder.ok_or_else(|| Failure::usage("there is no $HOME to keep a certificate in: --tls-folder"))?;
-    Identity::own(&folder, args.host()).map(Some)
 }

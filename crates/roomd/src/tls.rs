@@ -14,6 +14,8 @@ use rustls::{ServerConfig, ServerConnection};
 use sha2::{Digest, Sha256};
 use vox_cli::{Failure, note};
 
+use crate::args::Args;
+
 /// What a TLS connection begins with: the type of a handshake record (RFC 8446, 5.1). No line begins so.
 pub(crate) const HANDSHAKE: u8 = 22;
 
@@ -66,8 +68,22 @@ impl Identity {
     }
 }
 
+/// Who the server is by TLS. On loopback alone nobody listens in, and it is nobody unless asked to be.
+pub(crate) fn identity(args: &Args) -> Result<Option<Identity>, Failure> {
+    if let (Some(certificate), Some(key)) = (&args.certificate, &args.key) {
+        return Identity::given(certificate, key).map(Some);
+    }
+    let asked = args.tls_folder.clone();
+    if asked.is_none() && args.listen.ip().is_loopback() {
+        return Ok(None);
+    }
+    let folder = asked.or_else(|| default_folder(args.state.as_deref()));
+    let folder = folder.ok_or_else(|| Failure::usage("there is no $HOME to keep a certificate in: --tls-folder"))?;
+    Identity::own(&folder, args.host()).map(Some)
+}
+
 /// Where the certificate is kept, unless told otherwise: with the state, or where the user's state is.
-pub(crate) fn default_folder(state: Option<&Path>) -> Option<PathBuf> {
+fn default_folder(state: Option<&Path>) -> Option<PathBuf> {
     if let Some(folder) = state.and_then(Path::parent) {
         return Some(folder.to_owned());
     }
