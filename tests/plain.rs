@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use serde_json::Value;
-use vox_e2e::{Entry, Running, Scratch, await_until, free_port, read_so_far, read_vox};
+use vox_e2e::{Entry, Running, Scratch, await_until, free_port, need, read_so_far, read_vox};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -136,4 +136,28 @@ fn a_plain_rtp_peer_is_heard_and_hears_one_stream_and_nobody_takes_its_place() {
         let told = events.iter().any(|event| event["event"] == what && event["nick"] == nick);
         assert!(told, "no {what} {nick}: {events:?}");
     }
+}
+
+#[test]
+fn what_a_streamer_says_reaches_the_room_untouched() {
+    need(&["python3"]);
+    let (scratch, port, door) = (Scratch::new("plain-streamer"), free_port(), free_port());
+    let server = server(&scratch, port, &format!("--tcpstreamer 127.0.0.1:{door}=lobby --tcpstreamer-rate 22050"));
+    let tape = scratch.spawn(&format!("exec vox-join 127.0.0.1:{port}/lobby --name tape --listen-only >tape.vox"));
+    await_voice(&scratch, "tape");
+    let said: Vec<u8> = (0..22_050u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    fs::write(scratch.path("said.ul"), &said).expect("a file");
+    let client = concat!(env!("CARGO_MANIFEST_DIR"), "/rig/tcpstreamer.py");
+    scratch.run(&format!("{client} client say {door} 22050 said.ul")).succeeded();
+    let heard = || payloads(&read_so_far(&scratch.path("tape.vox")), "streamer1");
+    assert!(await_until(PATIENCE, || heard().len() >= said.len()), "{}", server.stderr());
+    tape.interrupt();
+    tape.wait(PATIENCE);
+    let entries = read_vox(&scratch.path("tape.vox"));
+    let format = entries.iter().find_map(|entry| match entry {
+        Entry::Format(_, format) => Some((format.rate.hz(), format.codec.to_string())),
+        _ => None,
+    });
+    assert_eq!(format, Some((22_050, "pcmu".to_owned())));
+    assert!(heard() == said, "{} bytes of {}", heard().len(), said.len());
 }

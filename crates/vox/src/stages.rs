@@ -26,7 +26,6 @@ pub(crate) const STAGES: &[(&str, &str)] = &[
     ("roomd", "a server of rooms: people enter, talk and hear each other"),
     ("join", "enters a room: stdin goes out, stdout carries what is said there"),
     ("call", "calls somebody through a room server: a private call between two"),
-    ("gateway", "lets clients of other programs into rooms"),
     ("ws", "speaks the media-stream protocol of voice bots over WebSocket, both sides"),
     ("doctor", "says what of this host works for audio, what does not, and what to do"),
     ("impair", "a simulated network in the pipe, the same for the same seed"),
