@@ -19,6 +19,7 @@ mod name;
 mod notice;
 mod one_voice;
 mod p2p;
+mod pacer;
 mod plain;
 mod seal;
 mod wire;

@@ -8,6 +8,7 @@ use vox_rtp::{AnnouncedStream, Announcement, Content, ExtensionMap, Packet, Payl
 
 use crate::StreamFacts;
 use crate::one_voice::OneVoice;
+use crate::pacer::Pacer;
 
 /// After what silence a source has ended and another may come, in ns. Until then nobody takes its place.
 const SOURCE_END_NS: i64 = 5_000_000_000;
@@ -35,6 +36,8 @@ pub enum Arrival {
     Begins(u32, StreamFacts),
     /// The next one: to be passed on.
     Goes,
+    /// One that came ahead of its time: [`PlainPeer::poll_packet`] gives it when it is due.
+    Held,
     /// A report (RTCP), which is for the server.
     Report,
     /// From somebody else, of another source than the one that is heard, or of a payload type that was not agreed.
@@ -56,6 +59,8 @@ struct Source {
 pub struct PlainPeer {
     terms: PlainTerms,
     source: Option<Source>,
+    /// How its packets are passed on.
+    pacer: Option<Pacer>,
     voice: OneVoice,
     /// Streams of the room, by what they are.
     heard: BTreeMap<u32, StreamFacts>,
@@ -69,7 +74,7 @@ impl PlainPeer {
     pub fn new(terms: PlainTerms, ssrc: u32, sequence: u16, timestamp: u32) -> Self {
         let (payload_type, format) = &terms.sends;
         let voice = OneVoice::new(*payload_type, format, ssrc, sequence, timestamp);
-        Self { terms, source: None, voice, heard: BTreeMap::new(), foreign: 0, unsuited: 0 }
+        Self { terms, source: None, pacer: None, voice, heard: BTreeMap::new(), foreign: 0, unsuited: 0 }
     }
 
     /// What was agreed.
@@ -122,13 +127,18 @@ impl PlainPeer {
                 return Arrival::Foreign;
             }
             source.last = now.ns();
-            return Arrival::Goes;
+            let goes = self.pacer.as_mut().is_none_or(|pacer| pacer.handle(now, header.timestamp, bytes));
+            return if goes { Arrival::Goes } else { Arrival::Held };
         }
         // A key of a telephone is no audio that a stream could begin with.
         if format.content() != Content::Audio {
             return Arrival::Foreign;
         }
         self.source = Some(Source { address: from, ssrc: header.ssrc, last: now.ns() });
+        let mut pacer = Pacer::new(format.clock);
+        // The first of all: nothing is known that it could be ahead of.
+        let _goes = pacer.handle(now, header.timestamp, bytes);
+        self.pacer = Some(pacer);
         let stereo = self.terms.accepts.is_stereo_expected(header.payload_type);
         let opus_channels = if stereo { 2 } else { 1 };
         let is_opus = format.codec == vox_frame::Codec::Opus;
@@ -146,7 +156,14 @@ impl PlainPeer {
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do next.
     pub fn next_deadline(&self) -> Option<Stamp> {
-        self.source.map(|source| Stamp::from_ns(source.last.saturating_add(SOURCE_END_NS)))
+        let end = self.source.map(|source| Stamp::from_ns(source.last.saturating_add(SOURCE_END_NS)));
+        let packet = self.pacer.as_ref().and_then(Pacer::next_deadline);
+        end.into_iter().chain(packet).min()
+    }
+
+    /// A packet that was held, once it is due.
+    pub fn poll_packet(&mut self, now: Stamp) -> Option<Vec<u8>> {
+        self.pacer.as_mut()?.poll(now)
     }
 
     /// The number of the stream that has ended, because nothing has come of it for long.

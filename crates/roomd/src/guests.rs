@@ -76,7 +76,7 @@ impl Guests {
         Some(match guest.peer.handle_datagram(now, datagram.from, &buffer[..datagram.length]) {
             Arrival::Begins(ssrc, facts) => Came::Packet(datagram.length, Some(format!("STREAM {ssrc}: {facts}"))),
             Arrival::Goes => Came::Packet(datagram.length, None),
-            Arrival::Report | Arrival::Foreign | Arrival::Malformed => Came::Ignored,
+            Arrival::Held | Arrival::Report | Arrival::Foreign | Arrival::Malformed => Came::Ignored,
         })
     }
 
@@ -125,5 +125,10 @@ impl Guests {
             guest.peer.handle_timeout(now).map(|ssrc| (*conn, format!("STREAMEND {ssrc}: reason=timeout")))
         };
         self.all.iter_mut().filter_map(ended).collect()
+    }
+
+    /// A packet of one of them that was held and is due.
+    pub(crate) fn poll_packet(&mut self, now: Stamp) -> Option<(ConnId, Vec<u8>)> {
+        self.all.iter_mut().find_map(|(conn, guest)| guest.peer.poll_packet(now).map(|packet| (*conn, packet)))
     }
 }

@@ -190,7 +190,7 @@ impl Server {
             let now = self.clock.now();
             self.hall.handle_timeout(now);
             self.look_after_recorder();
-            self.expire_guests(now);
+            self.tend_guests(now);
             self.tend_foreigners(now);
             self.settle(now);
             if self.stats.is_some() && monotonic_ns() >= next_stats {

@@ -70,15 +70,23 @@ impl Server {
                 self.hall.handle_line(now, conn, line.as_bytes());
                 self.settle_outputs();
             }
-            let mut way = Way::new(self.udp.as_ref(), &mut self.clients, &mut self.outbox);
-            let packet = &mut self.buffer[..length];
-            self.hall.handle_packet(now, conn, packet, &mut |path, bytes| way.deliver(path, bytes));
-            self.send_errors += way.lost;
+            let mut packet = std::mem::take(&mut self.buffer);
+            self.pass_packet(now, conn, &mut packet[..length]);
+            self.buffer = packet;
         }
     }
 
-    /// Ends the streams of peers that have fallen silent.
-    pub(super) fn expire_guests(&mut self, now: Stamp) {
+    fn pass_packet(&mut self, now: Stamp, conn: ConnId, packet: &mut [u8]) {
+        let mut way = Way::new(self.udp.as_ref(), &mut self.clients, &mut self.outbox);
+        self.hall.handle_packet(now, conn, packet, &mut |path, bytes| way.deliver(path, bytes));
+        self.send_errors += way.lost;
+    }
+
+    /// Passes on what peers have sent ahead of its time, and ends the streams of those that have fallen silent.
+    pub(super) fn tend_guests(&mut self, now: Stamp) {
+        while let Some((conn, mut packet)) = self.clients.guests.poll_packet(now) {
+            self.pass_packet(now, conn, &mut packet);
+        }
         for (conn, line) in self.clients.guests.handle_timeout(now) {
             self.hall.handle_line(now, conn, line.as_bytes());
         }
