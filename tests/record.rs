@@ -700,6 +700,21 @@ fn each_talk_spurt_gets_a_file_of_its_own() {
 }
 
 #[test]
+fn what_has_no_pauses_is_one_file_and_it_says_what_makes_them() {
+    let scratch = Scratch::new("record-pauseless");
+    let mut words = speech(&scratch, "word.wav", Speech::mono(16_000, 16_000)).samples;
+    words.extend([0; 24_000]);
+    let samples = [words.clone(), words].concat();
+    Wav { rate: 16_000, channels: 1, samples }.write(&scratch.path("words.wav"));
+    let outcome = scratch.run("vox-capture words.wav | vox-record one/ --split talkspurt").succeeded();
+    assert!(outcome.stderr.contains("put `vox-gate` before"), "{}", outcome.stderr);
+    assert_eq!(files(&scratch.path("one"), ".wav").len(), 1);
+    let gate = "vox-gate --detect level --level -40";
+    scratch.run(&format!("vox-capture words.wav | {gate} | vox-record two/ --split talkspurt")).succeeded_silently();
+    assert!(files(&scratch.path("two"), ".wav").len() >= 2);
+}
+
+#[test]
 fn a_stream_that_says_nothing_for_a_while_begins_where_it_begins_to_speak() {
     let scratch = Scratch::new("record-late");
     let mut session = Session::default();

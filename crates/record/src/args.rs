@@ -66,7 +66,9 @@ pub struct Args {
     #[arg(long, value_name = "TEMPLATE")]
     pub(crate) mix_name: Option<String>,
 
-    /// Begin a new file for each talk spurt (between gaps that are silent: vox-gate makes them), or after that time.
+    /// Begin a new file for each talk spurt, or after that time. Talk ends where a gap is silent or muted: senders that
+    /// are silent make such gaps, and of anything else `vox-gate` does: `… | vox-decode | vox-gate | vox-record takes/
+    /// --split talkspurt`.
     #[arg(long, value_name = "talkspurt|DURATION")]
     pub(crate) split: Option<Split>,
 

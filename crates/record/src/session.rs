@@ -8,7 +8,7 @@ use vox_cli::{Failure, warn};
 use vox_container::wav::Spec;
 use vox_frame::{Codec, Event, Format, Record, Stamp, StreamId, Times};
 
-use crate::args::{Args, Kind, TimelineKind};
+use crate::args::{Args, Kind, Split, TimelineKind};
 use crate::item::{HOLD_NS, Item};
 use crate::mix::Mix;
 use crate::name::Facts;
@@ -23,6 +23,9 @@ const MAX_TRACKS: usize = 512;
 
 /// The most files of streams that are over and are still open.
 const MAX_ENDED: usize = 256;
+
+/// How long nobody pauses before it is said that nobody tells where talk ends, in ns.
+const PAUSELESS_NS: i64 = 60_000_000_000;
 
 /// A live stream's stamps are this near to the present, in ns.
 const LIVE_NS: i64 = 10_000_000_000;
@@ -50,6 +53,8 @@ pub struct Session<'a> {
     /// The clock when all streams were last looked at.
     swept: Stamp,
     refused: u64,
+    /// Whether files are to end where talk does, and nothing has told yet where that is.
+    awaits_pause: bool,
 }
 
 impl<'a> Session<'a> {
@@ -78,6 +83,7 @@ impl<'a> Session<'a> {
             named: None,
             swept: Stamp::ZERO,
             refused: 0,
+            awaits_pause: args.split == Some(Split::Talkspurt),
         })
     }
 
@@ -95,6 +101,7 @@ impl<'a> Session<'a> {
             }
             Record::Gap(gap) if gap.duration > 0 => {
                 let Some(track) = self.open.get(&gap.id) else { return Ok(()) };
+                self.awaits_pause &= !gap.reason.is_silence();
                 let item = Item::gap(gap, track.rate(), self.clock);
                 self.push(gap.id, item)
             }
@@ -121,6 +128,9 @@ impl<'a> Session<'a> {
             self.sweep()?;
             self.keep_up()?;
         }
+        if self.first.is_some_and(|first| self.clock.since(first) >= PAUSELESS_NS) {
+            self.tell_of_pauses();
+        }
         let mut files = Vec::new();
         for track in self.open.values_mut().chain(&mut self.ended) {
             if let Some(tape) = track.pcm.as_mut().and_then(PcmLane::tape) {
@@ -145,6 +155,9 @@ impl<'a> Session<'a> {
     /// The first that went wrong.
     pub fn finish(mut self, reason: &str) -> Result<(), Failure> {
         let mut outcome = Ok(());
+        if self.longest > 0 || !self.open.is_empty() {
+            self.tell_of_pauses();
+        }
         let mut keep = |result: Result<(), Failure>| outcome = std::mem::replace(&mut outcome, Ok(())).and(result);
         while let Some((id, track)) = self.open.pop_first() {
             keep(self.close(id, track, reason));
@@ -329,6 +342,16 @@ impl<'a> Session<'a> {
         let at = self.origin.filter(|_| stamp != Stamp::ZERO).map(|origin| stamp.since(origin) as f64 / 1e9);
         self.pending_note(json!({"event": event.event, "stream": event.id.to_string(), "media": event.timestamp.0,
             "at": at, "details": event.details}))
+    }
+
+    /// Says once that one file is all that `--split talkspurt` makes of what has no pauses.
+    fn tell_of_pauses(&mut self) {
+        if std::mem::take(&mut self.awaits_pause) {
+            warn(
+                "--split talkspurt: nothing in the pipe says where talk ends (no gap is silent or muted), so all of it \
+                 is one file; put `vox-gate` before, which does (after `vox-decode`, where it is coded)",
+            );
+        }
     }
 
     /// A line for the sidecar, which begins with the recording.
