@@ -135,6 +135,15 @@ pub(crate) fn call_through_a_server(kitchen: &mut Kitchen<'_>) {
     is_heard(kitchen, &said, "heard.wav");
 }
 
+pub(crate) fn bot_on_the_telephone(kitchen: &mut Kitchen<'_>) {
+    let said = speech(&kitchen.scratch, "talk.wav", SAID);
+    let bot = kitchen.listen(0, 8080);
+    kitchen.run(1);
+    bot.interrupt();
+    kitchen.end(bot);
+    is_heard(kitchen, &said, "heard.wav");
+}
+
 pub(crate) fn announce(kitchen: &mut Kitchen<'_>) {
     vox_e2e::need(&["espeak-ng"]);
     let bob = kitchen.listen(0, 5004);

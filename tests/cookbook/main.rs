@@ -34,6 +34,7 @@ const COOKBOOK: &[(&str, Cook)] = &[
     ("Write down what was said", mixing::write_down),
     ("Meet in a room", calls::meet_in_a_room),
     ("Call somebody through a server", calls::call_through_a_server),
+    ("A bot on the telephone", calls::bot_on_the_telephone),
     ("Announce something in a spoken voice", calls::announce),
     ("Play a recording to somebody, in real time", calls::play_to_somebody),
     ("Keep the packets, hear them later", files::keep_the_packets),

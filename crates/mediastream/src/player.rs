@@ -131,7 +131,10 @@ impl Player {
         let reached = RATE.ticks(now.since(self.began));
         if self.queue.is_empty() && reached > self.position {
             let silence = reached - self.position;
-            out(Record::Gap(gap(self.id, self.sequence, self.position(), silence, 0, GapReason::Silent)))?;
+            // The stream begins with its first audio, at its time.
+            if self.sequence.0 > 0 {
+                out(Record::Gap(gap(self.id, self.sequence, self.position(), silence, 0, GapReason::Silent)))?;
+            }
             self.position = reached;
             self.marker = true;
         }
