@@ -378,3 +378,22 @@ fn last(outcome: Outcome) -> Outcome {
 fn text(scratch: &Scratch, name: &str) -> String {
     String::from_utf8_lossy(&fs::read(scratch.path(name)).unwrap_or_default()).into_owned()
 }
+
+#[test]
+fn the_front_door_completes_stages_and_their_options() {
+    let scratch = Scratch::new("completion");
+    let complete = |words: &str| {
+        let script = format!(
+            "source <(vox --generate bash); COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             _vox vox \"${{COMP_WORDS[-1]}}\" \"${{COMP_WORDS[-2]}}\"; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+        );
+        scratch.run(&script).text()
+    };
+    let of = |words: &str| complete(words).lines().map(str::to_owned).collect::<Vec<_>>();
+    assert!(of("vox jit").contains(&"jitter".to_owned()));
+    assert!(of("vox vox").is_empty() || of("vox vox") == [""]);
+    let options = of("vox jitter --m");
+    assert!(options.contains(&"--max".to_owned()) && options.contains(&"--min".to_owned()), "{options:?}");
+    assert!(of("vox capture --cha").contains(&"--channels".to_owned()));
+    assert_eq!(of("vox nothing --x").concat(), "");
+}

@@ -1,6 +1,7 @@
 //! The front door of Voxpipe: `vox` lists the stages, `vox STAGE …` runs one.
 
 mod args;
+mod completion;
 mod stages;
 
 use std::os::unix::process::CommandExt;
@@ -10,6 +11,12 @@ use args::Args;
 use vox_cli::Failure;
 
 fn main() -> ExitCode {
+    if let Some(script) = completion::asked(std::env::args_os()) {
+        return match vox_cli::print(&script) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => failure.report(),
+        };
+    }
     vox_cli::run(|args: Args| match args.stage {
         Some(stage) => run(&stage, &args.arguments),
         None => list(),
