@@ -3,6 +3,7 @@
 //!
 //!     mixload [--codec pcmu|opus] [--rate HZ] [--participants N] [--talkers N] [--seconds S]
 //!
+//! `bareMicroseconds` is what decoding and encoding alone take in the same run: the least that a mixer can do.
 //! A participant that talks is decoded, buffered, mixed without himself, limited and encoded; a core is full where that
 //! takes 20 ms of processor time every 20 ms.
 
@@ -12,8 +13,8 @@ use clap::Parser;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 use vox_bridge::{Bridge, Config, Packet, PersonId, Shape};
-use vox_codec::BlockEncoder;
-use vox_frame::{Channels, Codec, Format, Rate, Stamp};
+use vox_codec::{BlockEncoder, DecoderOptions, StreamDecoder};
+use vox_frame::{Audio, Channels, Codec, Format, MediaTime, Rate, SequenceNumber, Stamp, StreamId, Times};
 use vox_rtp::PayloadFormat;
 
 /// The time between two packets, in ns.
@@ -82,6 +83,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let spent = processor_ns() - begun;
     let each = spent as f64 / 1e3 / f64::from(args.participants) / (args.seconds * 50) as f64;
+    let bare = bare(&said, &format, &shape, &config)?;
     let line = json!({
         "codec": args.codec,
         "rate": args.rate,
@@ -91,11 +93,48 @@ fn main() -> Result<(), Box<dyn Error>> {
         "bytesEach": bytes as f64 / packets.max(1) as f64,
         "ownEncoders": bridge.own_encoders(),
         "microsecondsEach20Ms": (each * 100.0).round() / 100.0,
+        "bareMicroseconds": (bare * 100.0).round() / 100.0,
         "participantsPerCore": (20_000.0 / each) as u64,
         "ofACore": (spent as f64 / 1e9 / args.seconds as f64 * 1000.0).round() / 1000.0,
     });
     vox_cli::note(format_args!("{line}"));
     Ok(())
+}
+
+/// Microseconds of a packet decoded and encoded, and nothing else.
+fn bare(said: &[Vec<u8>], format: &Format, shape: &Shape, config: &Config) -> Result<f64, Box<dyn Error>> {
+    let mut decoder = StreamDecoder::new(format, DecoderOptions::default())?;
+    let mut encoder = BlockEncoder::new(&shape.codec, shape.rate, shape.channels, &config.opus)?;
+    let ticks = u64::from(format.rate.hz()) / 50;
+    let block = shape.rate.hz() as usize / 50;
+    let (mut samples, mut payload) = (Vec::new(), Vec::new());
+    let rounds = 4;
+    let begun = processor_ns();
+    for n in 0..rounds * said.len() {
+        samples.clear();
+        decoder.audio(&audio(n as u64, ticks, &said[n % said.len()]), &mut samples);
+        // The encoder's delay is left out of the first packet.
+        samples.resize(block, 0.0);
+        payload.clear();
+        encoder.encode(&samples, &mut payload)?;
+    }
+    Ok((processor_ns() - begun) as f64 / 1e3 / (rounds * said.len()) as f64)
+}
+
+fn audio(n: u64, ticks: u64, payload: &[u8]) -> Audio<'_> {
+    Audio {
+        id: StreamId(0),
+        sequence: SequenceNumber(n),
+        timestamp: MediaTime(n * ticks),
+        duration: ticks as u32,
+        marker: false,
+        recovered: false,
+        padding: false,
+        times: Times::default(),
+        slot: None,
+        extensions: &[],
+        payload,
+    }
 }
 
 /// Processor time of this thread: what else runs on the machine does not count.
