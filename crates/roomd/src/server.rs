@@ -99,14 +99,7 @@ impl Server {
         readiness.add(&listener, ACCEPT).map_err(failed)?;
         readiness.add(passwords.bell(), BELL).map_err(failed)?;
         let clock = Clock::own();
-        let threads = usize::from(args.mixers);
-        let mixers = (threads > 0).then(|| Mixers::start(threads, args.bridge(), clock));
-        let mixers = mixers.transpose().map_err(failed)?;
-        if let Some(mixers) = &mixers {
-            readiness.add(mixers.bell(), MIXED).map_err(failed)?;
-        }
-        let recorder = args.record.as_deref().map(|folder| Recorder::start(folder, clock));
-        let recorder = recorder.transpose().map_err(failed)?;
+        let (mixers, recorder) = mixing::start(args, clock, &readiness).map_err(failed)?;
         let mut control = Control::new(CONTROL + 1);
         let path = args.control.clone().unwrap_or_else(|| control::default_path(address.port()));
         control.listen(&path, &readiness)?;

@@ -1,10 +1,35 @@
 //! What is mixed, on its way to who mixes and back.
 
-use vox_room::DeskOrder;
+use std::io;
+use std::path::Path;
 
-use super::Server;
-use crate::mixers::Outcome;
+use vox_room::DeskOrder;
+use vox_sys::{Clock, Readiness};
+
+use super::{MIXED, Server};
+use crate::args::Args;
+use crate::mixers::{Mixers, Outcome};
+use crate::recorder::Recorder;
 use crate::way::Way;
+
+/// Starts who mixes and who records, where that was asked for.
+pub(super) fn start(
+    args: &Args,
+    clock: Clock,
+    readiness: &Readiness,
+) -> io::Result<(Option<Mixers>, Option<Recorder>)> {
+    let threads = usize::from(args.mixers);
+    let mixers = (threads > 0).then(|| Mixers::start(threads, args.bridge(), clock)).transpose()?;
+    if let Some(mixers) = &mixers {
+        readiness.add(mixers.bell(), MIXED)?;
+    }
+    let record = |folder: &Path| {
+        let cannot = |error: io::Error| io::Error::new(error.kind(), format!("--record {}: {error}", folder.display()));
+        Recorder::start(folder, clock).map_err(cannot)
+    };
+    let recorder = args.record.as_deref().map(record).transpose()?;
+    Ok((mixers, recorder))
+}
 
 impl Server {
     /// Hands on what is to be mixed.
