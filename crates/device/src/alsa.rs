@@ -255,7 +255,7 @@ fn run<T: Number>(
     let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
     let wake = wake.map_err(|error| Refusal::new(error.to_string()))?;
     let stop = Arc::new(Stop { asked: AtomicBool::new(false), period: AtomicU32::new(0), wake });
-    let (theirs, name, mut shape) = (Arc::clone(&stop), name.to_owned(), *shape);
+    let (theirs, name, shape) = (Arc::clone(&stop), name.to_owned(), *shape);
     let thread = thread::Builder::new().name("sound".to_owned()).spawn(move || {
         if shape.realtime {
             // Best effort: without it there are only more underruns.
@@ -264,11 +264,12 @@ fn run<T: Number>(
         while !theirs.is_asked() {
             let period = theirs.period.swap(0, Ordering::Relaxed);
             if period > 0 {
-                shape.period = period;
                 upset(Upset::Anew);
                 // Some can be opened only once.
                 drop(device);
-                device = match Device::open::<T>(&name, direction, &shape) {
+                let other = Shape { period, ..shape };
+                let opened = Device::open::<T>(&name, direction, &other);
+                device = match opened.or_else(|_refused| Device::open::<T>(&name, direction, &shape)) {
                     Ok(other) => other,
                     Err(refusal) => return upset(Upset::Gone(refusal.to_string())),
                 };

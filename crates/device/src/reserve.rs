@@ -25,13 +25,15 @@ pub(crate) struct Reserve {
     /// Since when there has been nothing to do, in ns.
     calm_since: i64,
     patience: i64,
+    /// Whether it has ever run empty.
+    tried: bool,
     /// When a step was taken back last.
     relaxed: Option<i64>,
 }
 
 impl Default for Reserve {
     fn default() -> Self {
-        Self { added: 0, last: None, calm_since: 0, patience: CALM_NS.0, relaxed: None }
+        Self { added: 0, last: None, calm_since: 0, patience: CALM_NS.0, tried: false, relaxed: None }
     }
 }
 
@@ -39,6 +41,7 @@ impl Reserve {
     /// The device has run empty at `now`.
     pub(crate) fn ran_empty(&mut self, now: i64) {
         self.calm_since = now;
+        self.tried = true;
         let again = self.last.is_some_and(|last| now - last < CHANCE_NS);
         if self.relaxed.take().is_some_and(|relaxed| now - relaxed < self.patience) {
             // What was taken back just now was needed.
@@ -49,6 +52,12 @@ impl Reserve {
         }
         self.last = None;
         self.added = (self.added + STEP_NS.max(self.added / 2)).min(MOST_NS);
+    }
+
+    /// How much of a period may be used up before silence stands in for what does not come: most devices do not take a
+    /// period at once. None of it where that has proved wrong.
+    pub(crate) const fn slack(&self, period: i64) -> i64 {
+        if self.tried { 0 } else { period / 2 }
     }
 
     /// What is held beyond a period at `now`, in ns.
@@ -104,6 +113,7 @@ mod tests {
         reserve.ran_empty(0);
         reserve.ran_empty(20 * SECOND);
         assert_eq!(reserve.more_ns(20 * SECOND), LEAST_NS, "chance");
+        assert_eq!((Reserve::default().slack(480), reserve.slack(480)), (240, 0));
         reserve.ran_empty(21 * SECOND);
         assert_eq!(reserve.more_ns(21 * SECOND), LEAST_NS + STEP_NS);
         (22..200).for_each(|n| reserve.ran_empty(n * SECOND));

@@ -108,6 +108,7 @@ impl<T: Number> Player<T> {
                 continue;
             }
             let (least, most) = REST_NS;
+            let low = low - self.reserve.slack(device.period as Frames);
             let rest = device.ns(look.level - low).clamp(least, most);
             // An end that is asked for is seen at the next turn.
             let _woken = pipe::wait(&[stop.wake.as_fd()], None, Some(look.at + rest));
@@ -139,12 +140,14 @@ impl<T: Number> Player<T> {
             self.sounded = look.at;
             return waiting.min(usize::try_from(look.room).unwrap_or(0));
         }
-        if look.level > low {
+        let expectant = look.at - self.sounded < EXPECTANT_NS;
+        // What comes in the last moment is heard at its time: silence would push it back.
+        let last = if expectant { low - self.reserve.slack(device.period as Frames) } else { low };
+        if look.level > last {
             return 0;
         }
-        let expectant = look.at - self.sounded < EXPECTANT_NS;
         let step = if expectant { device.frames(SIP_NS) } else { device.period as Frames };
-        usize::try_from((low + step - look.level).min(look.room)).unwrap_or(0)
+        usize::try_from((last + step - look.level).min(look.room)).unwrap_or(0)
     }
 }
 
