@@ -12,6 +12,7 @@ mod desk;
 mod facts;
 mod floor;
 mod hall;
+mod lateness;
 mod limits;
 mod listener;
 mod munge;

@@ -193,6 +193,11 @@ pub(crate) enum Command {
 }
 
 impl Args {
+    /// How far behind the fastest packets is mixed.
+    pub(crate) const fn mix_delay(&self) -> Millis {
+        self.mix_delay
+    }
+
     /// How it mixes.
     pub(crate) fn bridge(&self) -> vox_bridge::Config {
         let most = self.max_mixes as usize;

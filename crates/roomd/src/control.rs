@@ -177,7 +177,7 @@ pub(crate) fn answer(hall: &mut Hall, now: Stamp, question: &Value, stats: &Valu
     let word = question["do"].as_str().unwrap_or_default();
     match word {
         "stats" => return stats.clone(),
-        "list" => return json!({ "rooms": hall.view().iter().map(room).collect::<Vec<_>>() }),
+        "list" => return json!({ "rooms": hall.view().iter().map(|one| room(one, stats)).collect::<Vec<_>>() }),
         "bans" => return json!({ "bans": hall.bans().map(ToString::to_string).collect::<Vec<_>>() }),
         "accounts" => return json!({ "accounts": hall.accounts().map(ToString::to_string).collect::<Vec<_>>() }),
         _ => {}
@@ -215,7 +215,7 @@ fn admin(word: &str, question: &Value) -> Option<Admin> {
     })
 }
 
-fn room(room: &RoomView) -> Value {
+fn room(room: &RoomView, stats: &Value) -> Value {
     json!({
         "name": room.name.to_string(),
         "locked": room.locked,
@@ -224,11 +224,11 @@ fn room(room: &RoomView) -> Value {
         "recorders": room.recorders,
         "recorded": room.recorded,
         "forbidsRecording": room.forbids_recording,
-        "members": room.members.iter().map(member).collect::<Vec<_>>(),
+        "members": room.members.iter().map(|one| member(one, stats)).collect::<Vec<_>>(),
     })
 }
 
-fn member(member: &MemberView) -> Value {
+fn member(member: &MemberView, stats: &Value) -> Value {
     let path = match member.path {
         Some(vox_room::Path::Udp(address)) => json!({ "carrier": "udp", "address": address.to_string() }),
         Some(vox_room::Path::Conn(_)) => json!({ "carrier": "tcp" }),
@@ -245,9 +245,16 @@ fn member(member: &MemberView) -> Value {
         "streams": member.streams,
         "talking": member.talking,
         "levelDbov": member.level.map(|level| -i32::from(level)),
+        "lateMs": member.late_ns.map(|ns| ns as f64 / 1e6),
+        "bufferFill": member.late_ns.and_then(|ns| fill(ns, stats["mixDelayMs"].as_f64()?)),
         "muted": member.muted,
         "roundTripTimeMs": member.rtt_ns.map(|ns| ns as f64 / 1e6),
     })
+}
+
+/// How much of the mixer's buffer is full when the latest packets come: nothing of those is heard at 0.
+fn fill(late_ns: i64, delay_ms: f64) -> Option<f64> {
+    (delay_ms > 0.0).then(|| (1.0 - late_ns as f64 / 1e6 / delay_ms).clamp(0.0, 1.0))
 }
 
 /// Counters of the rooms since the start, and who is in them.

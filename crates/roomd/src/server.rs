@@ -83,6 +83,8 @@ pub(crate) struct Server {
     send_errors: u64,
     /// SIGTERM ends at once what SIGINT from a terminal asks about first.
     terminated: Arc<AtomicBool>,
+    /// How far behind the fastest packets is mixed, in ns.
+    mix_delay_ns: i64,
     told: bool,
 }
 
@@ -151,6 +153,7 @@ impl Server {
             log_protocol: args.log_protocol,
             send_errors: 0,
             terminated,
+            mix_delay_ns: args.mix_delay().ns(),
             told: false,
         };
         server.open_doors(args)?;
@@ -489,6 +492,7 @@ impl Server {
         figures["connections"] = self.clients.len().into();
         figures["packetsNotMixed"] = self.mixers.as_ref().map_or(0, |mixers| mixers.dropped).into();
         figures["packetsNotRecorded"] = self.recorder.as_ref().map_or(0, |recorder| recorder.dropped).into();
+        figures["mixDelayMs"] = (self.mix_delay_ns as f64 / 1e6).into();
         figures["sendErrors"] = self.send_errors.into();
         figures
     }

@@ -7,6 +7,9 @@ use serde_json::Value;
 /// The level at which the meter is empty, in dBov.
 const FLOOR_DBOV: i64 = -60;
 
+/// Cells of the bar beside it.
+const FILL_CELLS: usize = 10;
+
 /// Cells of the meter.
 const CELLS: i64 = 20;
 
@@ -80,7 +83,20 @@ fn line(member: &Value) -> String {
     let level = if is("talking") { member["levelDbov"].as_i64() } else { None };
     let carrier = member["path"]["carrier"].as_str().unwrap_or("-");
     let trip = member["roundTripTimeMs"].as_f64().map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
-    format!("  {mark}{:<32} {state:<8} {} {carrier:<4} {trip:>9}", shown(&member["nick"]), meter(level))
+    format!(
+        "  {mark}{:<32} {state:<8} {} {} {carrier:<4} {trip:>9}",
+        shown(&member["nick"]),
+        meter(level),
+        jitter(member)
+    )
+}
+
+/// What is left of the mixer's buffer when the latest packets come, as a bar, and how late those are.
+fn jitter(member: &Value) -> String {
+    let fill = member["bufferFill"].as_f64();
+    let filled = fill.map_or(0, |fill| (fill * FILL_CELLS as f64).round() as usize);
+    let late = member["lateMs"].as_f64().map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0} ms late"));
+    format!("[{}{}] {late:>12}", "=".repeat(filled), " ".repeat(FILL_CELLS - filled))
 }
 
 fn meter(level: Option<i64>) -> String {
@@ -103,7 +119,7 @@ mod tests {
     #[test]
     fn a_room_is_shown_with_who_is_in_it_and_how_loud() {
         let list = json!({ "rooms": [{ "name": "#lobby", "locked": true, "recorders": 1, "members": [
-            { "nick": "Ana", "operator": true, "voice": true, "talking": true, "levelDbov": -30,
+            { "nick": "Ana", "operator": true, "voice": true, "talking": true, "levelDbov": -30, "bufferFill": 0.5, "lateMs": 40.0,
               "path": { "carrier": "udp" }, "roundTripTimeMs": 1.25 },
             { "nick": "Bob\u{1b}[2J", "away": true },
         ]}]});
@@ -111,6 +127,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "#lobby locked recorded");
         assert!(lines[1].contains("@Ana") && lines[1].contains("talks") && lines[1].contains("[##########"), "{text}");
+        assert!(lines[1].contains("[=====     ]") && lines[1].contains("40 ms late"), "{text}");
         assert!(lines[2].contains("away") && !text.contains('\u{1b}'), "{text}");
     }
 }

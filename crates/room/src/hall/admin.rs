@@ -79,6 +79,8 @@ pub struct MemberView {
     pub talking: bool,
     /// How loud the last was, where it told, in -dBov.
     pub level: Option<u8>,
+    /// How much later than the fastest of his packets the latest comes, while he talks, in ns.
+    pub late_ns: Option<i64>,
     /// Whether nobody hears him.
     pub muted: bool,
     /// How long a PING took, in ns.
@@ -238,6 +240,7 @@ impl Member {
             streams: self.streams.len(),
             talking: self.streams.iter().any(|stream| stream.talking),
             level: self.streams.iter().filter_map(|stream| stream.level).min(),
+            late_ns: self.streams.iter().filter(|one| one.talking).map(|one| one.lateness.ns()).max(),
             muted: self.muted_in || self.gagged,
             rtt_ns: self.rtt_ns,
         }

@@ -271,6 +271,7 @@ impl Stream {
         let end = packet.header.timestamp.wrapping_add(ticks as u32);
         if matches!(position, Position::Ahead(_)) {
             self.end = Some(end);
+            self.lateness.handle(now, self.facts.format.clock, packet.header.timestamp);
         }
         if let Some((profile, bytes)) = packet.extension {
             let mut map = ExtensionMap::default();

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::desk::{Mix, Tap};
 use super::{ConnId, Path};
 use crate::command::{Carrier, Dialect, StreamFacts, Telling};
+use crate::lateness::Lateness;
 use crate::limits::Bucket;
 use crate::munge::{Munger, Order};
 use crate::seal::Seal;
@@ -101,6 +102,8 @@ pub(super) struct Stream {
     /// The RTP timestamp at which it ends so far.
     pub(super) end: Option<u32>,
     pub(super) last_packet: i64,
+    /// How late its packets come.
+    pub(super) lateness: Lateness,
     pub(super) talking: bool,
     /// Level of its last packet that told one, in -dBov.
     pub(super) level: Option<u8>,

@@ -11,6 +11,7 @@ use super::people::{Leg, MemberId, Stream};
 use super::{ConnId, Hall, Path};
 use crate::RoomName;
 use crate::command::{Carrier, StreamFacts, Telling, Voice};
+use crate::lateness::Lateness;
 use crate::munge::{Munger, Order};
 use crate::seal::Seal;
 use crate::{KEY_BYTES, SUITE};
@@ -242,6 +243,7 @@ impl Hall {
             tap: None,
             end: None,
             last_packet: 0,
+            lateness: Lateness::default(),
             talking: false,
             level: None,
         };
