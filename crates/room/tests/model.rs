@@ -1,16 +1,21 @@
 //! A day in a house full of people, simulated, against a model of it that is simple enough to be believed: nobody hears
 //! what he must not, everybody hears what he must, and nothing is left of who has gone.
 
+#[path = "house/desks.rs"]
+#[allow(unreachable_pub, missing_docs, reason = "a part of this test")]
+mod desks;
 mod house;
 #[path = "house/rules.rs"]
 mod rules;
 
 use std::collections::BTreeSet;
 
+use desks::Desks;
 use house::{House, packet};
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::Rng;
 use rules::{Model, Person, address, nick};
+use vox_room::{Config, Path};
 
 const PEOPLE: u32 = 24;
 const ROOMS: [&str; 3] = ["#a", "#b", "#c"];
@@ -20,6 +25,8 @@ const DAY_NS: i64 = 24 * 3600 * 1_000_000_000;
 
 /// The server and the model side by side.
 struct Day {
+    desks: Desks,
+    mixed: u64,
     house: House,
     model: Model,
     random: Pcg64Mcg,
@@ -156,7 +163,9 @@ impl Day {
             return;
         }
         let room = self.any_room();
-        let answer = self.says(who, &format!("VOICE {room}"));
+        let mixes = self.below(3) == 0;
+        let wish = if mixes { ": udp mix=PCMU/8000" } else { "" };
+        let answer = self.says(who, &format!("VOICE {room}{wish}"));
         if !self.model.is_in(who, room) {
             assert!(answer[0].starts_with("ERROR VOICE: not-there"), "{answer:?}");
             return;
@@ -170,6 +179,7 @@ impl Day {
         let person = self.model.people.get_mut(&who).expect("known");
         person.voice = Some(room);
         person.bound = binds;
+        person.mixes = mixes;
         person.token = Some(token);
     }
 
@@ -296,10 +306,31 @@ impl Day {
         let heard: BTreeSet<String> = out.iter().map(|(to, _)| to.clone()).collect();
         assert_eq!(heard.len(), out.len(), "nobody hears it twice");
         let expected = if bound { self.model.listeners(who) } else { BTreeSet::new() };
+        let (mixing, expected): (BTreeSet<u32>, BTreeSet<u32>) =
+            expected.into_iter().partition(|ear| self.model.people[ear].mixes);
         let expected: BTreeSet<String> = expected.into_iter().map(address).collect();
+        self.mix(who, &mixing.into_iter().map(address).collect());
         assert_eq!(heard, expected, "of {who}: {:?}", self.model.people[&who]);
         self.packets += 1;
         self.deliveries += out.len() as u64;
+    }
+
+    /// Whoever mixes makes a packet for each who is to have it: exactly those get one who are to hear it.
+    fn mix(&mut self, who: u32, expected: &BTreeSet<String>) {
+        let orders = std::mem::take(&mut self.house.orders);
+        let streams: Vec<(u64, u32)> = orders.into_iter().filter_map(|order| self.desks.handle(order)).collect();
+        let mut heard = BTreeSet::new();
+        if let Some(&(desk, ssrc)) = streams.last() {
+            for listener in self.desks.hear((desk, ssrc)) {
+                let out = &mut |path, _: &[u8]| {
+                    let Path::Udp(to) = path else { panic!("not by datagram") };
+                    heard.insert(to.to_string());
+                };
+                self.house.hall.handle_mixed(desk, listener, (0, false), &[0; 160], out);
+            }
+        }
+        assert_eq!(heard, *expected, "of {who} in the mix: {:?}", self.model.people[&who]);
+        self.mixed += heard.len() as u64;
     }
 
     /// Who inherits a room is the server's to say: its oldest member. The model takes it from what it lets them do.
@@ -346,7 +377,9 @@ impl Day {
 
 fn a_day(seed: u64, steps: u32) {
     let mut day = Day {
-        house: House::new(),
+        desks: Desks::default(),
+        mixed: 0,
+        house: House::with(Config { mixes: true, ..Config::default() }),
         model: Model::default(),
         random: Pcg64Mcg::new(u128::from(seed) | 1),
         packets: 0,
@@ -360,6 +393,7 @@ fn a_day(seed: u64, steps: u32) {
     }
     assert!(day.house.now.since(begin) > DAY_NS * 9 / 10);
     assert!(day.deliveries > u64::from(steps) / 10, "{} of {} packets", day.deliveries, day.packets);
+    assert!(day.mixed > u64::from(steps) / 20, "{} of {} packets in mixes", day.mixed, day.packets);
     // Everybody goes home: nothing is left.
     for who in day.model.people.keys().copied().collect::<Vec<_>>() {
         day.vanish(who);
@@ -367,6 +401,11 @@ fn a_day(seed: u64, steps: u32) {
     day.house.advance_s(600);
     assert_eq!(day.house.hall.members(), 0);
     assert_eq!(day.house.hall.left_over(), 0, "{:?}", day.house.hall);
+    let orders = std::mem::take(&mut day.house.orders);
+    for order in orders {
+        day.desks.handle(order);
+    }
+    assert!(day.desks.listeners.is_empty() && day.desks.streams.is_empty(), "{:?}", day.desks);
 }
 
 #[test]

@@ -15,6 +15,8 @@ pub struct Person {
     pub voice: Option<&'static str>,
     /// The address that is bound; none until it is.
     pub bound: bool,
+    /// It gets one stream of all.
+    pub mixes: bool,
     pub token: Option<String>,
     pub muted_in: bool,
     pub muted_out: bool,
