@@ -2,6 +2,7 @@
 //! hear each other, and nobody hears himself.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -73,13 +74,28 @@ fn make_voices(scratch: &Scratch) {
     scratch.run(&commands.join("\n")).succeeded_silently();
 }
 
+/// What the server has recorded of the lobby's mix, once it is whole.
+fn recorded(scratch: &Scratch) -> Wav {
+    let files = |end: &str| -> Vec<PathBuf> {
+        let entries = fs::read_dir(scratch.path("takes/lobby")).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(|path| path.to_string_lossy().ends_with(end)).collect()
+    };
+    let is_whole = |notes: &PathBuf| fs::read_to_string(notes).is_ok_and(|text| text.contains("\"length\""));
+    let is_over = || !files(".jsonl").is_empty() && files(".jsonl").iter().all(is_whole);
+    assert!(await_until(LIMIT, is_over), "no recording that is whole");
+    // Those of single participants have their names behind the time.
+    let mixed = files(".wav").into_iter().min_by_key(|path| path.as_os_str().len());
+    Wav::read(&mixed.expect("a recording of the mix"))
+}
+
 #[test]
 fn every_program_hears_the_others_and_nobody_hears_himself() {
     need(&["python3", "ffmpeg", "gst-launch-1.0"]);
     let scratch = Scratch::new("everybody");
     let [port, streamers, apps, to_ffmpeg, to_gst] = [(); 5].map(|()| free_port());
     make_voices(&scratch);
-    let doors = format!("--tcpstreamer 127.0.0.1:{streamers}=lobby --p2p 127.0.0.1:{apps}");
+    let doors =
+        format!("--tcpstreamer 127.0.0.1:{streamers}=lobby --p2p 127.0.0.1:{apps} --record takes --record-when asked");
     let server = house(&scratch, port, &doors);
     let ffmpeg_speaks = peer(&scratch, &format!("ffmpeg --codec pcmu --send-to 127.0.0.1:{to_ffmpeg}"));
     let gst_speaks = peer(&scratch, &format!("gst --codec opus --send-to 127.0.0.1:{to_gst}"));
@@ -160,5 +176,11 @@ fn every_program_hears_the_others_and_nobody_hears_himself() {
             let floor = beside.iter().map(|beside| beside[beside.len() / 2]).fold(-78.0, f64::max);
             assert!(usual < floor + 6.0, "{who} hears himself: {levels:?}, beside it {beside:?}");
         }
+    }
+    // The app has asked for a recording while it talked: the server has made it, and everybody is in it.
+    let take = recorded(&scratch);
+    for hz in HZ {
+        let loudest = levels(&take.left(), take.rate, hz).pop();
+        assert!(loudest.is_some_and(|level| level > -28.0), "{hz} Hz is not in the recording: {loudest:?}");
     }
 }
