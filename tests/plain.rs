@@ -102,6 +102,11 @@ fn a_plain_rtp_peer_is_heard_and_hears_one_stream_and_nobody_takes_its_place() {
     assert!(await_until(PATIENCE, || heard().len() >= whole.len()), "{} bytes: {}", heard().len(), server.stderr());
     assert!(heard() == whole, "what the phone says, and nothing of the forger");
 
+    let list = ctl(&scratch, "list");
+    let seen = list["rooms"][0]["members"].as_array().expect("members").iter().find(|member| member["nick"] == "phone");
+    let path = &seen.expect("it is listed")["path"];
+    assert_eq!((path["carrier"].as_str(), path["packetsForeign"].as_u64()), (Some("rtp"), Some(50)), "{path}");
+
     // Two after each other come to the phone as one.
     for name in ["ana", "bob"] {
         scratch

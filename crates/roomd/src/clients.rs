@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 
+use serde_json::{Value, json};
 use vox_room::ConnId;
 use vox_sys::{Clock, Readiness};
 
@@ -110,6 +111,23 @@ impl Clients {
         } else {
             self.foreigners.packet(now, conn, bytes);
         }
+    }
+
+    /// How somebody is here who has no connection of ours, for who runs the server.
+    pub(crate) fn elsewhere(&self, conn: ConnId) -> Option<Value> {
+        if let Some((peer, listens)) = self.guests.get(conn) {
+            let text = |address: Option<SocketAddr>| address.map(|address| address.to_string());
+            return Some(json!({
+                "carrier": "rtp",
+                "listens": listens.to_string(),
+                "address": text(peer.source()),
+                "sendsTo": text(peer.destination()),
+                "packetsForeign": peer.foreign(),
+                "packetsUnsuited": peer.unsuited(),
+            }));
+        }
+        let (peer, language) = self.foreigners.get(conn)?;
+        Some(json!({ "carrier": language, "address": peer.to_string() }))
     }
 
     /// Writes what was put in since the last time; gives the connections that have ended.

@@ -231,7 +231,7 @@ fn room(room: &RoomView, stats: &Value) -> Value {
 fn member(member: &MemberView, stats: &Value) -> Value {
     let path = match member.path {
         Some(vox_room::Path::Udp(address)) => json!({ "carrier": "udp", "address": address.to_string() }),
-        Some(vox_room::Path::Conn(_)) => json!({ "carrier": "tcp" }),
+        Some(vox_room::Path::Conn(conn)) => json!({ "carrier": "tcp", "connection": conn.0 }),
         None => Value::Null,
     };
     json!({

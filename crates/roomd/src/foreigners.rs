@@ -29,6 +29,13 @@ pub(crate) enum Language {
 }
 
 impl Language {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Streamer(..) => "tcpstreamer",
+            Self::PeerToPeer(..) => "p2p",
+        }
+    }
+
     fn begin(&self, random: u64) -> Box<dyn Dialect> {
         match self {
             Self::Streamer(room, rate) => Box::new(Streamer::new(room.clone(), "streamer".to_owned(), *rate, random)),
@@ -41,6 +48,7 @@ struct Foreigner {
     stream: TcpStream,
     peer: SocketAddr,
     dialect: Box<dyn Dialect>,
+    language: &'static str,
     /// Of the first, `sent` bytes are gone.
     waiting: VecDeque<ToClient>,
     sent: usize,
@@ -87,6 +95,11 @@ impl Foreigners {
         self.all.get(&conn).map(|foreigner| foreigner.peer)
     }
 
+    /// From where somebody comes, and what he speaks.
+    pub(crate) fn get(&self, conn: ConnId) -> Option<(SocketAddr, &'static str)> {
+        self.all.get(&conn).map(|foreigner| (foreigner.peer, foreigner.language))
+    }
+
     pub(crate) fn ids(&self) -> Vec<ConnId> {
         self.all.keys().copied().collect()
     }
@@ -111,6 +124,7 @@ impl Foreigners {
             stream,
             peer,
             dialect: language.begin(random),
+            language: language.name(),
             waiting: VecDeque::new(),
             sent: 0,
             voice: 0,

@@ -357,15 +357,6 @@ impl Server {
         }
     }
 
-    /// Does what whoever runs the server asks for.
-    fn answer(&mut self, now: Stamp, question: &Value) -> Value {
-        if let Some(answer) = self.handle_peer_question(now, question) {
-            return answer;
-        }
-        let figures = self.figures();
-        control::answer(&mut self.hall, now, question, &figures)
-    }
-
     /// Does what the rooms ask for, and writes what that gives.
     fn settle(&mut self, now: Stamp) {
         loop {

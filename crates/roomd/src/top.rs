@@ -84,7 +84,7 @@ fn line(member: &Value) -> String {
     let carrier = member["path"]["carrier"].as_str().unwrap_or("-");
     let trip = member["roundTripTimeMs"].as_f64().map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
     format!(
-        "  {mark}{:<32} {state:<8} {} {} {carrier:<4} {trip:>9}",
+        "  {mark}{:<32} {state:<8} {} {} {carrier:<11} {trip:>9}",
         shown(&member["nick"]),
         meter(level),
         jitter(member)

@@ -1,4 +1,4 @@
-//! Plain RTP peers: how whoever runs the server brings them in, and what they say.
+//! What whoever runs the server asks for; and plain RTP peers: how he brings them in, and what they say.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -8,6 +8,7 @@ use vox_room::{ConnId, Nick, PlainTerms, RoomName};
 use vox_rtp::{Description, PayloadFormat, PayloadMap};
 
 use super::Server;
+use crate::control;
 use crate::guests::{BURST, Came};
 use crate::way::Way;
 
@@ -18,8 +19,25 @@ const OTHER: u8 = 97;
 const DEFAULT_CODEC: &str = "PCMU/8000";
 
 impl Server {
+    /// Does what whoever runs the server asks for.
+    pub(super) fn answer(&mut self, now: Stamp, question: &Value) -> Value {
+        if let Some(answer) = self.handle_peer_question(now, question) {
+            return answer;
+        }
+        let figures = self.figures();
+        let mut answer = control::answer(&mut self.hall, now, question, &figures);
+        let rooms = answer["rooms"].as_array_mut().into_iter().flatten();
+        for member in rooms.flat_map(|room| room["members"].as_array_mut().into_iter().flatten()) {
+            let elsewhere = member["path"]["connection"].as_u64().and_then(|conn| self.clients.elsewhere(ConnId(conn)));
+            if let Some(path) = elsewhere {
+                member["path"] = path;
+            }
+        }
+        answer
+    }
+
     /// Does what `vox-roomd ctl` asks about peers; none where that is not what is asked.
-    pub(super) fn handle_peer_question(&mut self, now: Stamp, question: &Value) -> Option<Value> {
+    fn handle_peer_question(&mut self, now: Stamp, question: &Value) -> Option<Value> {
         let answer = match question["do"].as_str()? {
             "peer" => self.add_peer(now, question),
             "sdp" => self.describe_peer(question),
