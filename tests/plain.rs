@@ -75,10 +75,11 @@ fn listen(socket: &UdpSocket, last: &[u8]) -> Vec<(u16, u32, Vec<u8>)> {
 #[test]
 fn a_plain_rtp_peer_is_heard_and_hears_one_stream_and_nobody_takes_its_place() {
     let (scratch, port) = (Scratch::new("plain"), free_port());
-    let server = server(&scratch, port, "");
+    // Where nothing is mixed it hears who talks.
+    let server = server(&scratch, port, "--mixers 0");
     let ear = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let send_to = ear.local_addr().expect("an address");
-    let peer = ctl(&scratch, &format!("peer lobby phone --codec pcmu --forward --send-to {send_to}"));
+    let peer = ctl(&scratch, &format!("peer lobby phone --codec pcmu --send-to {send_to}"));
     let listens: SocketAddr = peer["listens"].as_str().expect("an address").parse().expect("an address");
     assert!(peer["sdp"].as_str().is_some_and(|sdp| sdp.contains(&format!("m=audio {} RTP/AVP 0", listens.port()))));
     let sdp = scratch.run("vox-roomd ctl --control ctl.sock sdp lobby phone").succeeded().text();
@@ -165,4 +166,44 @@ fn what_a_streamer_says_reaches_the_room_untouched() {
     });
     assert_eq!(format, Some((22_050, "pcmu".to_owned())));
     assert!(heard() == said, "{} bytes of {}", heard().len(), said.len());
+}
+
+#[test]
+fn a_peer_is_taken_by_its_own_description_and_from_where_it_said_alone() {
+    let (scratch, port) = (Scratch::new("plain-sdp"), free_port());
+    let _server = server(&scratch, port, "");
+    let ear = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let hears_at = ear.local_addr().expect("an address").port();
+    let offer = |profile: &str, crypto: &str| {
+        format!(
+            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+             m=audio {hears_at} {profile} 9 111 8\r\n{crypto}a=rtpmap:9 G722/8000\r\na=rtpmap:111 opus/48000/2\r\n"
+        )
+    };
+    fs::write(scratch.path("offer.sdp"), offer("RTP/AVP", "")).expect("a file");
+    let peer = ctl(&scratch, "peer lobby phone --sdp offer.sdp");
+    assert_eq!(peer["sendsTo"], format!("127.0.0.1:{hears_at}"));
+    let listens = peer["listens"].as_str().and_then(|address| address.rsplit_once(':')).expect("an address").1;
+    let answer = peer["sdp"].as_str().expect("an answer");
+    for line in [&format!("m=audio {listens} RTP/AVP 111 8"), "a=rtpmap:111 opus/48000/2", "a=sendrecv"] {
+        assert!(answer.lines().any(|answered| answered == line), "no {line:?} in {answer}");
+    }
+    let refused = |what: &str, why: &str| {
+        let outcome = scratch.run(&format!("vox-roomd ctl --control ctl.sock peer lobby {what}")).exited(&[1]);
+        assert!(outcome.stderr.contains(why), "{}", outcome.stderr);
+    };
+    fs::write(scratch.path("secret.sdp"), offer("RTP/SAVP", "")).expect("a file");
+    refused("a --sdp secret.sdp", "SRTP");
+    refused("b --listen 0.0.0.0:0", "say whose packets are taken");
+    refused("c --codec g722/8000", "no codec of rooms");
+    refused("d --send-to 239.1.2.3:5004", "a group is no participant");
+    ctl(&scratch, "peer lobby far --listen 0.0.0.0:0 --from 192.0.2.7");
+    let list = ctl(&scratch, "list");
+    let members: Vec<&str> = list["rooms"][0]["members"]
+        .as_array()
+        .expect("members")
+        .iter()
+        .filter_map(|one| one["nick"].as_str())
+        .collect();
+    assert_eq!(members, ["phone", "far"], "who was refused is not there");
 }
