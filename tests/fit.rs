@@ -177,16 +177,21 @@ fn real_speech_keeps_its_pitch_through_fifteen_percent() {
         assert_eq!(heard.frames(), said.frames() * percent / 100);
         let mut errors = Vec::new();
         for at in (1_600..said.samples.len() - 3_200).step_by(320) {
-            // What was fitted comes up to a period later than it would have.
+            // What is left out or repeated shifts the rest by up to a piece: the pitch is that of a place so near.
             let there = at * percent / 100 + 60;
-            if let (Some(before), Some(after)) = (pitch(&said.samples, at), pitch(&heard.samples, there)) {
-                errors.push((after / before - 1.0).abs());
-            }
+            let Some(after) = pitch(&heard.samples, there) else { continue };
+            let near = (at - 352..=at + 352).step_by(32).filter_map(|at| pitch(&said.samples, at));
+            let error = near.map(|before| (after / before - 1.0).abs()).min_by(f64::total_cmp);
+            errors.extend(error);
         }
         errors.sort_by(f64::total_cmp);
         assert!(errors.len() > 40, "{} voiced places", errors.len());
-        let (median, most) = (errors[errors.len() / 2], errors[errors.len() * 8 / 10]);
-        assert!(median < 0.01, "half of the places are off by {median:.4}, a fifth by {most:.4} when {name}");
+        let (most, worst) = (errors[errors.len() * 98 / 100], errors[errors.len() - 1]);
+        assert!(
+            most < 0.01,
+            "two of a hundred places are off by {most:.4} to {worst:.4} when {name}, of {}",
+            errors.len()
+        );
     }
 }
 
