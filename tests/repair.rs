@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use vox_e2e::{
-    Entry, Scratch, Speech, Wav, await_udp, await_until, free_port, locate, need, raw_samples, read_vox, speech, ulaw,
+    Entry, Scratch, Speech, Wav, await_udp, await_until, free_port, heard_in_full, locate, need, raw_samples, read_vox,
+    speech, ulaw,
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -59,9 +60,8 @@ fn said(scratch: &Scratch) -> Wav {
 fn through_a_relay(name: &str, protection: &str, loses: fn(usize) -> bool) -> (usize, Value) {
     let scratch = Scratch::new(name);
     let (said, port) = (said(&scratch), free_port());
-    let receiver = scratch.spawn(&format!(
-        "vox-recv --no-rtcp --idle-timeout 1.5 --wait 20 --stats stats :{port} | vox-jitter --delay 800 | vox-play heard.wav"
-    ));
+    let receiver =
+        scratch.spawn(&format!("vox-recv --no-rtcp --idle-timeout 1.5 --wait 20 --stats stats :{port} >heard.vox"));
     await_udp(port);
     let relay = Relay::new(port, loses);
     scratch
@@ -72,7 +72,7 @@ fn through_a_relay(name: &str, protection: &str, loses: fn(usize) -> bool) -> (u
         .succeeded_silently();
     let lost = relay.finish();
     receiver.wait(LIMIT).succeeded();
-    let heard = Wav::read(&scratch.path("heard.wav"));
+    let heard = heard_in_full(&scratch);
     assert!(
         locate(&said.through(ulaw).samples, &heard.samples).is_some(),
         "{name}: {lost} lost, {}",
@@ -102,9 +102,8 @@ fn everything_together_and_encrypted_is_repaired() {
     let scratch = Scratch::new("repair-key");
     fs::write(scratch.path("key"), "30".repeat(30)).expect("a key");
     let (said, port) = (said(&scratch), free_port());
-    let receiver = scratch.spawn(&format!(
-        "vox-recv --no-rtcp --srtp key --idle-timeout 1.5 --wait 20 --stats stats :{port} | vox-jitter --delay 800 | vox-play heard.wav"
-    ));
+    let receiver = scratch
+        .spawn(&format!("vox-recv --no-rtcp --srtp key --idle-timeout 1.5 --wait 20 --stats stats :{port} >heard.vox"));
     await_udp(port);
     let relay = Relay::new(port, |place| place > 18 && place % 7 == 3 && place < 100);
     scratch
@@ -115,7 +114,7 @@ fn everything_together_and_encrypted_is_repaired() {
         .succeeded();
     assert!(relay.finish() > 8);
     receiver.wait(LIMIT).succeeded();
-    let heard = Wav::read(&scratch.path("heard.wav"));
+    let heard = heard_in_full(&scratch);
     assert!(locate(&said.through(ulaw).samples, &heard.samples).is_some(), "{}", summary(&scratch));
 }
 
@@ -284,9 +283,8 @@ fn from_gstreamer(name: &str, protect: &str, loses: fn(usize) -> bool) -> (usize
     let source = "gst-launch-1.0 -q filesrc location=said.wav ! wavparse ! mulawenc";
     scratch.run(&format!("{source} ! mulawdec ! filesink location=coded.raw")).succeeded();
     let port = free_port();
-    let receiver = scratch.spawn(&format!(
-        "vox-recv --no-rtcp --idle-timeout 1.5 --wait 20 --stats stats :{port} | vox-jitter --delay 800 | vox-play heard.wav"
-    ));
+    let receiver =
+        scratch.spawn(&format!("vox-recv --no-rtcp --idle-timeout 1.5 --wait 20 --stats stats :{port} >heard.vox"));
     await_udp(port);
     let relay = Relay::new(port, loses);
     scratch
@@ -298,7 +296,7 @@ fn from_gstreamer(name: &str, protect: &str, loses: fn(usize) -> bool) -> (usize
     let lost = relay.finish();
     receiver.wait(LIMIT).succeeded();
     let coded = raw_samples(&fs::read(scratch.path("coded.raw")).expect("samples"));
-    let heard = Wav::read(&scratch.path("heard.wav"));
+    let heard = heard_in_full(&scratch);
     assert!(locate(&coded, &heard.samples).is_some(), "{name}: {lost} lost, {}", summary(&scratch));
     (lost, summary(&scratch))
 }

@@ -75,6 +75,7 @@ fn has_ended(path: &Path) -> bool {
     })
 }
 
+/// What is said comes live, from vox-replay: where vox-join paces by itself, a machine that stalls moves its time on.
 #[test]
 fn what_is_streamed_into_a_room_is_heard_bit_for_bit() {
     let scratch = Scratch::new("room-exact");
@@ -87,7 +88,8 @@ fn what_is_streamed_into_a_room_is_heard_bit_for_bit() {
         let name = format!("tape-{codec}");
         let tape = tape(&scratch, port, &name, &format!("--carrier {carrier}"));
         let said = scratch.run(&format!(
-            "vox-join 127.0.0.1:{port}/lobby --name lecturer --carrier {carrier} <{codec}.said.vox >/dev/null"
+            "vox-replay {codec}.said.vox | \
+             vox-join 127.0.0.1:{port}/lobby --name lecturer --carrier {carrier} --leave-at-end >/dev/null"
         ));
         said.succeeded();
         let heard = scratch.path(&format!("{name}.vox"));
@@ -114,7 +116,7 @@ fn a_wav_in_a_room_is_recorded_as_it_was() {
     assert!(await_until(PATIENCE, || _server.stderr().contains("I/VOICE")), "{}", recorder.stderr());
     scratch
         .run(&format!(
-            "vox-capture said.wav | vox-encode l16 | vox-join 127.0.0.1:{port}/lobby --name lecturer --send-only"
+            "vox-capture said.wav | vox-encode l16 | vox-replay - | vox-join 127.0.0.1:{port}/lobby --name lecturer --send-only"
         ))
         .succeeded();
     assert!(await_until(PATIENCE, || _server.stderr().contains("STREAMEND lecturer")));
@@ -198,7 +200,7 @@ fn a_lost_server_is_a_gap_of_its_true_length() {
     let first = server(&scratch, port, "");
     let listener = tape(&scratch, port, "tape", "--reconnect");
     let talker = scratch.spawn(&format!(
-        "vox-capture noise: --duration 6 --rate 8000 | vox-encode pcmu | tee said.vox | \
+        "vox-capture noise: --duration 6 --rate 8000 | vox-encode pcmu | tee said.vox | vox-replay - | \
          vox-join 127.0.0.1:{port}/lobby --name ana --reconnect --send-only"
     ));
     assert!(await_until(PATIENCE, || first.stderr().contains("talk-start ana")));

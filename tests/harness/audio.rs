@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use crate::shell::Scratch;
+
 /// 16-bit PCM, channels interleaved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wav {
@@ -69,6 +71,12 @@ impl Wav {
     pub fn through(&self, codec: fn(i16) -> i16) -> Self {
         Self { samples: self.samples.iter().map(|&sample| codec(sample)).collect(), ..*self }
     }
+}
+
+/// What `heard.vox` holds, through a buffer that waits for whatever a busy machine makes late: into `heard.wav`.
+pub fn heard_in_full(scratch: &Scratch) -> Wav {
+    scratch.run("vox-jitter --virtual --delay 3000 <heard.vox | vox-play heard.wav").succeeded();
+    Wav::read(&scratch.path("heard.wav"))
 }
 
 /// Raw s16le as samples.

@@ -13,7 +13,7 @@ mod shell;
 mod speech;
 mod ssh;
 
-pub use audio::{Alignment, Wav, align, likeness, locate, raw_samples};
+pub use audio::{Alignment, Wav, align, heard_in_full, likeness, locate, raw_samples};
 pub use card::{Card, Tape};
 pub use g711::{alaw, ulaw};
 pub use net::{await_udp, free_port, udp_is_bound};
