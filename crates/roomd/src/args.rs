@@ -165,8 +165,8 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) no_udp: bool,
 
-    /// Do not ask to be run before other programs. Where the system allows it, the loop that carries voice does, as long as
-    /// it uses less than three quarters of a processor.
+    /// Do not ask to be run before other programs. Where the system allows it, the loop that carries voice does once packets
+    /// had to wait for it, as long as it uses less than three quarters of a processor.
     #[arg(long)]
     pub(crate) no_realtime: bool,
 

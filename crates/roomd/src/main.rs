@@ -9,6 +9,7 @@ mod doors;
 mod foreigners;
 mod guesses;
 mod guests;
+mod haste;
 mod http;
 mod mixers;
 mod passwords;

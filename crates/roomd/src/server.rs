@@ -15,7 +15,7 @@ use vox_cli::{Failure, StatsFile, forget_stop, note, stop_requested, wait, warn}
 use vox_frame::Stamp;
 use vox_room::{ConnId, Hall, Message, Output};
 use vox_sys::batch::Batch;
-use vox_sys::{Clock, Outbox, Prompt, Readiness, Ready, monotonic_ns, pipe};
+use vox_sys::{Clock, Outbox, Readiness, Ready, monotonic_ns, pipe};
 
 use crate::args::Args;
 use crate::client::{Terms, Turn};
@@ -23,6 +23,7 @@ use crate::clients::{Clients, FIRST_CONNECTION};
 use crate::control::{self, Control};
 use crate::doors::{listen, log, raise_descriptors, refuse, voice_of};
 use crate::guesses::Guesses;
+use crate::haste::Haste;
 use crate::http;
 use crate::mixers::Mixers;
 use crate::passwords::{Answer, Passwords, Question};
@@ -47,9 +48,6 @@ const TURNS: usize = 4;
 
 /// Datagrams that are sent by one call: few enough that the first is not kept waiting for the last.
 const SENDINGS: usize = 64;
-
-/// Which part of a processor's time the loop may use and still go before others, in percent.
-const BUSY_PERCENT: u8 = 75;
 
 /// Connections that are taken in one turn.
 const ACCEPTS: usize = 64;
@@ -77,7 +75,7 @@ pub(crate) struct Server {
     address: SocketAddr,
     media_port: u16,
     voice_address: Option<SocketAddr>,
-    no_realtime: bool,
+    haste: Haste,
     stats: Option<StatsFile>,
     log_protocol: bool,
     send_errors: u64,
@@ -148,7 +146,7 @@ impl Server {
             address,
             media_port,
             voice_address: args.voice_address,
-            no_realtime: args.no_realtime,
+            haste: Haste::new(!args.no_realtime),
             stats: args.stats.as_deref().map(StatsFile::create).transpose()?,
             log_protocol: args.log_protocol,
             send_errors: 0,
@@ -163,8 +161,6 @@ impl Server {
     pub(crate) fn run(&mut self) -> Result<(), Failure> {
         let mut ready = Vec::new();
         let mut next_stats = monotonic_ns() + STATS_NS;
-        // All of its other threads were started before: voice goes first, whatever they do.
-        let mut prompt = (!self.no_realtime).then(|| Prompt::begin_with(BUSY_PERCENT));
         loop {
             let stops = stop_requested() || self.terminated.load(Ordering::Acquire);
             if stops && !self.asks_first() {
@@ -175,10 +171,9 @@ impl Server {
             let foreigners = self.clients.foreigners.next_deadline().map(|at| self.clock.mono_ns(at));
             let deadline =
                 [timers, guests, foreigners, self.stats.as_ref().map(|_| next_stats)].into_iter().flatten().min();
-            if let Some(prompt) = &mut prompt {
-                prompt.check();
-            }
+            self.haste.before_waiting();
             wait(Some(std::os::fd::AsFd::as_fd(&self.readiness)), deadline)?;
+            self.haste.after_waiting();
             self.readiness.ready(&mut ready).map_err(|error| Failure::failed(format_args!("cannot wait: {error}")))?;
             for event in &ready {
                 self.handle(*event);
@@ -338,6 +333,9 @@ impl Server {
             let mut way = Way::new(Some(udp), &mut self.clients, &mut self.outbox);
             let mut taken = 0;
             while let Some((datagram, bytes)) = self.batch.pop() {
+                if taken == 0 {
+                    self.haste.received(datagram.age);
+                }
                 self.hall.handle_datagram(now, datagram.from, bytes, &mut |path, bytes| way.deliver(path, bytes));
                 taken += 1;
             }
