@@ -29,6 +29,9 @@ const MAX_BEHIND_NS: i64 = 100_000_000;
 /// How much later than where the stream stands something may be due and still follow at once, in ns: rounding.
 const TOLERANCE_NS: i64 = 1_000_000;
 
+/// How far ahead of what is mixed anything may lie, in ns: what is due later is a mistake, and would take memory.
+const MAX_AHEAD_NS: i64 = 10_000_000_000;
+
 /// The most that is held of one stream, in packets and bytes.
 const MAX_PACKETS: usize = 256;
 const MAX_BYTES: usize = 256 * 1024;
@@ -196,6 +199,9 @@ impl Speaker {
         for ((rate, _), track) in &mut self.tracks {
             let wanted = (i128::from(at) * i128::from(rate.hz())).div_euclid(1_000_000_000) as i64;
             let timeline = &mut track.timeline;
+            if wanted - timeline.head() > rate.ticks(MAX_AHEAD_NS) as i64 {
+                continue;
+            }
             let position = timeline.position(TRACK);
             let stays = position.is_some_and(|position| {
                 let early = wanted - position;

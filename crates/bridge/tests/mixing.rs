@@ -367,6 +367,26 @@ fn what_is_too_loud_is_turned_down_and_not_clipped() {
 }
 
 #[test]
+fn timestamps_that_jump_about_hold_up_nobody() {
+    let mut rig = Rig::new(Config::default());
+    rig.listens(9, Codec::L16, 8_000);
+    let ana = noise(1, 24_000);
+    rig.says(1, Codec::L16, 8_000, 0, &ana, at_once);
+    rig.says(2, Codec::L16, 8_000, 0, &noise(2, 8_000), at_once);
+    // The other's timestamps and numbers are anything.
+    let mut state = 1u32;
+    for packet in rig.sent.iter_mut().filter(|packet| packet.stream == 2) {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        packet.timestamp = state;
+        packet.sequence = (state >> 7) as u16;
+    }
+    rig.run(3_500);
+    let heard = rig.samples(9, &Codec::L16);
+    assert_eq!(find(&heard, &ana[12_000..]), Some(655 + 12_000), "one is heard as if the other were not there");
+    assert_eq!(rig.heard[&9].len() * 160, heard.len());
+}
+
+#[test]
 fn there_are_bounds() {
     let config = Config { max_streams: 2, max_listeners: 2, max_rates: 1, ..Config::default() };
     let mut bridge = Bridge::new(config, Stamp::from_ns(0));
