@@ -34,7 +34,7 @@ const BLINK_NS: i64 = 500_000;
 /// The shortest rest and the longest, in ns.
 const REST_NS: (i64, i64) = (300_000, 50_000_000);
 
-/// How long a device that is full is left alone.
+/// How long a device that is full is left alone, where it holds much more.
 const FULL: Duration = Duration::from_millis(10);
 
 /// Starts a loudspeaker.
@@ -104,7 +104,8 @@ impl<T: Number> Player<T> {
             }
             if look.room == 0 {
                 // What is pushed meanwhile changes nothing.
-                thread::sleep(FULL);
+                let quarter = Duration::from_nanos(device.ns(device.buffer as Frames / 4).unsigned_abs());
+                thread::sleep(FULL.min(quarter));
                 continue;
             }
             let (least, most) = REST_NS;
