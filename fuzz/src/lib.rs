@@ -7,6 +7,7 @@
 mod codec;
 mod container;
 mod frame;
+mod guests;
 mod mediastream;
 mod pieces;
 mod playout;
@@ -17,6 +18,7 @@ mod rtp;
 pub use codec::decoder;
 pub use container::container;
 pub use frame::frame;
+pub use guests::{dialects, plain};
 pub use mediastream::mediastream;
 pub use playout::playout;
 pub use repair::{mend, repair};
@@ -27,7 +29,7 @@ pub use rtp::{framing, link_trace, rtcp, rtp_receiver, sap, sdp, srtp};
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 17] = [
+pub const TARGETS: [(&str, Target); 19] = [
     ("frame", frame),
     ("rtp_receiver", rtp_receiver),
     ("rtcp", rtcp),
@@ -44,5 +46,7 @@ pub const TARGETS: [(&str, Target); 17] = [
     ("room", room),
     ("house", house),
     ("p2p", p2p),
+    ("dialects", dialects),
+    ("plain", plain),
     ("mediastream", mediastream),
 ];
