@@ -171,8 +171,8 @@ mod tests {
             product / (rms(near) * rms(got) * near.len() as f64)
         };
         // The same colour and the same level as the loudspeaker's: real voices differ more. (A filter against rumble
-        // turns the phase of the depths, with or without a loudspeaker.)
-        assert!(alike(left) > 0.45, "{} of it", alike(left));
+        // turns the phase of the depths, with or without a loudspeaker: 0.83 with the echo still in it.)
+        assert!(alike(left) > 0.55, "{} of it", alike(left));
         let level = db(rms(left) / rms(near));
         assert!((-6.0..1.0).contains(&level), "{level} dB louder than it was said");
         assert!(rms(heard) > rms(near));

@@ -3,6 +3,7 @@
 //!
 //! Samples are `f32`, full scale ±1.0, channels interleaved; a *frame* is one sample of every channel.
 
+mod aec;
 mod echo;
 mod processor;
 mod reference;

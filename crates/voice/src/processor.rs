@@ -8,6 +8,8 @@ use sonora::{AudioProcessing, Config, StreamConfig};
 use thiserror::Error;
 use vox_frame::{Channels, Rate};
 
+use crate::aec::Aec;
+
 /// The rates that the library takes, in Hz.
 const RATES: core::ops::RangeInclusive<u32> = 8_000..=384_000;
 
@@ -65,6 +67,8 @@ pub struct Unsupported(Rate, Channels);
 /// Effects on one stream.
 pub struct Processor {
     library: AudioProcessing,
+    /// Does instead of the library what it is for, where that is known.
+    aec: Option<Aec>,
     channels: usize,
     /// Frames of a piece.
     piece: usize,
@@ -96,8 +100,12 @@ impl Processor {
         if !RATES.contains(&rate.hz()) || channels.count() > MAX_CHANNELS {
             return Err(Unsupported(rate, channels));
         }
-        let mut probe = Self::unmeasured(rate, channels, config.clone());
-        Ok(Self { delay: probe.measure(echo), ..Self::unmeasured(rate, channels, config) })
+        let make = || {
+            let mut made = Self::unmeasured(rate, channels, config.clone());
+            made.aec = Aec::new(rate, channels.count()).filter(|_| echo);
+            made
+        };
+        Ok(Self { delay: make().measure(echo), ..make() })
     }
 
     fn unmeasured(rate: Rate, channels: Channels, config: Config) -> Self {
@@ -106,7 +114,8 @@ impl Processor {
         let (count, piece) = (channels.count(), (rate.hz() / PIECES) as usize);
         let planes = vec![vec![0.0; piece]; count];
         let (pending, far) = (Vec::new(), Vec::new());
-        Self { library, channels: count, piece, delay: 0, pending, processed: planes.clone(), planes, far }
+        let aec = None;
+        Self { library, aec, channels: count, piece, delay: 0, pending, processed: planes.clone(), planes, far }
     }
 
     /// Frames by which what comes out lies behind what went in.
@@ -150,6 +159,9 @@ impl Processor {
 
     /// Lets the library hear 10 ms of what a loudspeaker plays, mono.
     pub(crate) fn hear(&mut self, rate: Rate, samples: &[f32]) {
+        if let Some(aec) = &mut self.aec {
+            return aec.hear(rate, samples);
+        }
         let stream = StreamConfig::new(rate.hz(), 1);
         self.far.resize(samples.len(), 0.0);
         // The library passes on what it hears; nobody wants that.
@@ -166,6 +178,13 @@ impl Processor {
             for (plane, sample) in self.planes.iter_mut().zip(frame) {
                 plane[n] = *sample;
             }
+        }
+        if let Some(aec) = &mut self.aec {
+            aec.process(&mut self.planes);
+            for n in 0..self.piece {
+                out.extend(self.planes.iter().map(|plane| plane[n]));
+            }
+            return;
         }
         let from: Vec<&[f32]> = self.planes.iter().map(Vec::as_slice).collect();
         let mut to: Vec<&mut [f32]> = self.processed.iter_mut().map(Vec::as_mut_slice).collect();
