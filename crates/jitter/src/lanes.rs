@@ -232,10 +232,21 @@ impl Lanes {
     }
 
     fn handle_gap(&mut self, gap: &Gap<'_>, output: &mut Output) -> Result<(), Failure> {
-        let arrived = self.arrival(gap.id, &gap.times, gap.timestamp, gap.timestamp.plus(gap.duration))?;
+        let arrived = if self.is_virtual && gap.times == Times::default() && self.begins_live(gap.id) {
+            // Nobody knows when it was: it waits for a packet that tells.
+            Stamp::ZERO
+        } else {
+            self.arrival(gap.id, &gap.times, gap.timestamp, gap.timestamp.plus(gap.duration))?
+        };
         self.advance(arrived, output)?;
         self.open(gap.id, |lane| lane.handle_gap(arrived, gap));
         Ok(())
+    }
+
+    /// Whether no packet of a live stream has come yet.
+    fn begins_live(&self, id: StreamId) -> bool {
+        let lane = self.lanes.get(&id).and_then(VecDeque::back);
+        lane.is_some_and(|lane| lane.format.live && lane.stats().packets_received == 0)
     }
 
     /// In virtual time the clock is the largest stamp: what is due before it goes out first.

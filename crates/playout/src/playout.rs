@@ -59,6 +59,8 @@ pub struct Playout<P> {
     wrong_ns: i64,
     /// Where the sender said that it falls silent.
     silent_from: Option<MediaTime>,
+    /// When the first gap was handed in, where a stream begins with one.
+    began: Option<Stamp>,
     /// When a lost packet was last concealed shorter than it was.
     spared_at: Option<Stamp>,
     /// Jumps of the timestamps that are held and were not reached yet.
@@ -102,6 +104,7 @@ impl<P> Playout<P> {
             adjusting: false,
             wrong_ns: 0,
             silent_from: None,
+            began: None,
             spared_at: None,
             jumps_held: 0,
             next_slot: 0,
@@ -204,8 +207,9 @@ impl<P> Playout<P> {
         if late { Insert::Late } else { Insert::Accepted }
     }
 
-    /// Takes in a gap that came as one: its media time is known to be missing. What stands before the first packet
-    /// waits for it, because only a packet tells when media time is due.
+    /// Takes in a gap that came as one: its media time is known to be missing. Only a packet tells when media time is
+    /// due: with a fixed delay, what stands before the first one waits for it; where the delay follows the network it
+    /// begins when it comes, or waits while `now` is [`Stamp::ZERO`], as nobody knows the time.
     pub fn handle_gap(
         &mut self,
         now: Stamp,
@@ -219,6 +223,9 @@ impl<P> Playout<P> {
         let full = self.buffer.len() >= self.config.max_packets;
         if duration == 0 || passed || full || self.buffer.contains(timestamp) {
             return;
+        }
+        if self.position.is_none() && now > Stamp::ZERO {
+            self.began.get_or_insert(now);
         }
         self.note_underflow(now);
         self.furthest = self.furthest.max(timestamp.plus(duration));

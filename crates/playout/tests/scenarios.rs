@@ -1,7 +1,7 @@
 //! The jitter buffer on a simulated clock: what comes out, when, for a list of what may happen to packets.
 
 use vox_frame::{GapReason, MediaTime, Rate, SequenceNumber, Stamp};
-use vox_playout::{Config, Insert, Meta, Output, Playout};
+use vox_playout::{Adaptive, Config, Insert, Meta, Output, Playout};
 
 const MS: i64 = 1_000_000;
 const FRAME: u64 = 160;
@@ -296,6 +296,47 @@ fn gaps_that_come_in_keep_their_reason_and_take_their_time() {
     let gap = Out::Gap(1, 2, GapReason::Overrun, 40, Some(3));
     assert_eq!(bench.until(500), [Out::Audio(0, 60), gap, Out::Audio(3, 120)]);
     assert_eq!(bench.playout.stats().packets_lost, 0);
+}
+
+#[test]
+fn a_stream_that_begins_with_gaps_begins_when_they_come() {
+    // A gate before somebody who says nothing for a second, long after the clock began.
+    let mut bench = Bench::new(Config::adaptive(Adaptive::default()));
+    let began = 1_000_000;
+    let mut out = Vec::new();
+    for n in 0..100 {
+        let (at, meta) = (began + 20 * n as i64, Bench::meta(n, 0));
+        if n < 50 {
+            let now = Stamp::from_ns(at * MS);
+            bench.playout.handle_gap(now, meta.sequence, meta.timestamp, FRAME, 0, GapReason::Silent);
+        } else {
+            bench.put(n, at);
+        }
+        out.extend(bench.until(at + 20));
+    }
+    out.extend(bench.until(began + 4_000));
+    let slots: i64 = out.iter().map(|one| if let Out::Gap(.., slot, _) = one { *slot } else { 0 }).sum();
+    // What is concealed after the last packet is among them.
+    assert!((1_000..1_300).contains(&slots), "{slots} ms of gaps: {out:?}");
+    let dues: Vec<_> =
+        out.iter().filter_map(|one| if let Out::Audio(n, due) = one { Some((*n, *due)) } else { None }).collect();
+    assert_eq!(dues.len(), 50);
+    assert!(dues.iter().all(|(n, due)| (0..200).contains(&(due - began - 20 * *n as i64))), "{dues:?}");
+}
+
+#[test]
+fn gaps_of_a_kept_stream_wait_for_the_packet_that_tells_the_time() {
+    let mut bench = Bench::new(Config::adaptive(Adaptive::default()));
+    for n in 0..50 {
+        let meta = Bench::meta(n, 0);
+        bench.playout.handle_gap(Stamp::ZERO, meta.sequence, meta.timestamp, FRAME, 0, GapReason::Silent);
+    }
+    assert_eq!(bench.playout.next_deadline(), None);
+    bench.put(50, 1_000_000);
+    let out = bench.until(1_000_500);
+    assert!(matches!(out.first(), Some(Out::Gap(0, 1, GapReason::Silent, 20, _))), "{out:?}");
+    let heard = |one: &Out| matches!(one, Out::Audio(50, due) if (1_000_000..1_000_200).contains(due));
+    assert_eq!(out.iter().position(heard), Some(50), "{out:?}");
 }
 
 #[test]

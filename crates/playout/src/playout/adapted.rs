@@ -66,7 +66,8 @@ impl<P> Playout<P> {
     pub(super) fn adapted_deadline(&self) -> Option<Stamp> {
         let Some(position) = self.position else {
             let first = self.buffer.first()?;
-            return Some(self.begin(first.timestamp, first.arrived()));
+            let timeless = self.follower.desired(first.timestamp).is_none() && self.began.is_none();
+            return (!timeless || self.ended.is_some()).then(|| self.begin(first.timestamp, first.arrived()));
         };
         match self.buffer.first() {
             Some(first) => Some(first.arrived().map_or(position.due, |arrived| position.due.max(arrived))),
@@ -130,7 +131,7 @@ impl<P> Playout<P> {
 
     /// When the record at `timestamp` should be played, never longer after its arrival than the largest delay.
     fn desired(&self, timestamp: MediaTime, arrived: Option<Stamp>) -> Stamp {
-        let due = self.position.map_or(Stamp::ZERO, |position| position.due);
+        let due = self.position.map(|position| position.due).or(self.began).unwrap_or(Stamp::ZERO);
         if self.jumps_held > 0 {
             // It lies before a jump of the timestamps, of which the follower knows already.
             return due;
