@@ -1,56 +1,18 @@
 //! A person in front of the server: lines typed by hand, by TLS too, terminals, calls to who is busy, and the door.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
-use vox_e2e::{Entry, Running, Scratch, await_until, free_port, need, read_so_far, signal};
+use vox_e2e::{Entry, Person, Scratch, await_until, free_port, need, read_so_far, room_server, signal};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-
-fn server(scratch: &Scratch, port: u16, options: &str) -> Running {
-    let running = scratch.spawn(&format!("exec vox-roomd --listen 127.0.0.1:{port} --control ctl.sock -l {options}"));
-    assert!(await_until(PATIENCE, || running.stderr().contains("listening on")), "{}", running.stderr());
-    running
-}
-
-/// A connection on which a person types.
-struct Person(BufReader<TcpStream>);
-
-impl Person {
-    fn connect(port: u16) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server is there");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
-        Self(BufReader::new(stream))
-    }
-
-    fn says(&mut self, line: &str) -> &mut Self {
-        self.0.get_mut().write_all(format!("{line}\n").as_bytes()).expect("it takes a line");
-        self
-    }
-
-    #[track_caller]
-    fn hears(&mut self, beginning: &str) -> &mut Self {
-        let mut heard = Vec::new();
-        loop {
-            let mut line = String::new();
-            let read = self.0.read_line(&mut line);
-            assert!(read.is_ok_and(|read| read > 0), "no {beginning:?} in {heard:?}");
-            if line.starts_with(beginning) {
-                return self;
-            }
-            heard.push(line);
-        }
-    }
-}
 
 #[test]
 fn a_person_converses_by_openssl_s_client_and_the_protocol_is_logged() {
     need(&["openssl"]);
     let (scratch, port) = (Scratch::new("conversation-tls"), free_port());
-    let server = server(&scratch, port, "--tls-folder tls");
+    let server = room_server(&scratch, port, "--control ctl.sock --tls-folder tls");
     let mut plain = Person::connect(port);
     plain.says("CONNECT: \"Ana\" \"Ana in plain\" 1.0.0").hears("JOINED: #lobby");
     let lines = "CONNECT: \"Bob\" \"By TLS\" 1.0.0\\nLIST\\nNONSENSE\\nMSG #lobby: hello by TLS\\nDISCONNECT\\n";
@@ -71,7 +33,7 @@ fn a_person_converses_by_openssl_s_client_and_the_protocol_is_logged() {
 #[test]
 fn who_is_in_a_call_is_busy() {
     let (scratch, port) = (Scratch::new("conversation-busy"), free_port());
-    let server = server(&scratch, port, "");
+    let server = room_server(&scratch, port, "--control ctl.sock");
     let bob =
         scratch.spawn(&format!("exec vox-join 127.0.0.1:{port}/lobby --name bob --listen-only --accept all >bob.vox"));
     assert!(await_until(PATIENCE, || server.stderr().contains("VOICE #lobby")), "{}", server.stderr());
@@ -91,7 +53,7 @@ fn who_is_in_a_call_is_busy() {
 #[test]
 fn an_address_that_is_banned_is_not_let_in() {
     let (scratch, port) = (Scratch::new("conversation-ban"), free_port());
-    let _server = server(&scratch, port, "");
+    let _server = room_server(&scratch, port, "--control ctl.sock");
     let ctl = |what: &str| scratch.run(&format!("vox-roomd ctl --control ctl.sock {what}")).succeeded().text();
     ctl("ban 127.0.0.1");
     assert!(ctl("bans").contains("127.0.0.1"));
@@ -131,7 +93,7 @@ fn ctrl_c_tells_where_the_server_is_and_the_second_ends_it() {
 fn a_terminal_is_neither_listened_to_nor_written_to() {
     need(&["script"]);
     let (scratch, port) = (Scratch::new("conversation-join"), free_port());
-    let server = server(&scratch, port, "");
+    let server = room_server(&scratch, port, "--control ctl.sock");
     // stdin is the terminal: it listens only, and what it hears is in the file.
     let listener = scratch.spawn(&format!(
         "script -qec 'exec vox-join 127.0.0.1:{port}/lobby --name tape >tape.vox' /dev/null >/dev/null"

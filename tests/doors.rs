@@ -8,17 +8,12 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use vox_e2e::{
-    Entry, Running, Scratch, Speech, Wav, align, await_udp, await_until, free_port, need, read_vox, signal, speech,
+    Entry, Running, Scratch, Speech, Wav, align, await_udp, await_until, free_port, need, read_vox, room_server,
+    signal, speech,
 };
 use vox_frame::GapReason;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-
-fn server(scratch: &Scratch, port: u16, options: &str) -> Running {
-    let running = scratch.spawn(&format!("exec vox-roomd --listen 127.0.0.1:{port} --control ctl.sock -l {options}"));
-    assert!(await_until(PATIENCE, || running.stderr().contains("listening on")), "{}", running.stderr());
-    running
-}
 
 /// Somebody who listens, once he does.
 fn tape(scratch: &Scratch, port: u16, name: &str, options: &str) -> Running {
@@ -82,7 +77,7 @@ fn a_session_is_held_by_websocket_in_plain_and_by_tls() {
     let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("rig/websocket_room.py");
     for (options, how) in [("", ""), ("--tls-folder identity", "tls")] {
         let (scratch, port) = (Scratch::new(&format!("doors-websocket{how}")), free_port());
-        let server = server(&scratch, port, &format!("--allow-origin https://talk.example {options}"));
+        let server = room_server(&scratch, port, &format!("--allow-origin https://talk.example {options}"));
         let outcome = scratch.run(&format!("python3 {} 127.0.0.1 {port} {how}", client.display()));
         assert_eq!(outcome.codes, [0], "{}\n{}", outcome.stderr, server.stderr());
     }
@@ -92,7 +87,7 @@ fn a_session_is_held_by_websocket_in_plain_and_by_tls() {
 fn opus_in_a_room_survives_a_bad_network() {
     let (scratch, port, lossy) = (Scratch::new("doors-lossy"), free_port(), free_port());
     let said = speech(&scratch, "said.wav", Speech::mono(48_000, 6 * 48_000));
-    let server = server(&scratch, port, &format!("--voice-address 127.0.0.1:{lossy}"));
+    let server = room_server(&scratch, port, &format!("--voice-address 127.0.0.1:{lossy}"));
     let network = scratch.spawn(&format!(
         "exec vox-impair --udp 127.0.0.1:{lossy}=127.0.0.1:{} --loss 5% --jitter 30 --seed 3 --stats network",
         port + 1
@@ -138,7 +133,7 @@ fn ten_thousand_half_open_connections_keep_nobody_from_talking_and_are_dropped()
     let crowd = most.map_or(10_000, |most| most.saturating_sub(500).min(10_000)) as usize;
     let (scratch, port) = (Scratch::new("doors-crowd"), free_port());
     let options = "--max-connections 12000 --max-per-address 12000 --handshake 3 --tls-folder identity";
-    let server = server(&scratch, port, options);
+    let server = room_server(&scratch, port, options);
     scratch.run("vox-capture noise: --duration 4 --rate 8000 | vox-encode l16 >said.vox").succeeded();
     let listener = tape(&scratch, port, "tape", "--carrier udp");
     let talker = scratch.spawn(&format!("vox-join 127.0.0.1:{port}/lobby --name ana --send-only <said.vox"));
@@ -181,7 +176,7 @@ fn ten_thousand_half_open_connections_keep_nobody_from_talking_and_are_dropped()
 #[test]
 fn who_is_killed_has_left_and_nobody_else_is_the_worse_for_it() {
     let (scratch, port) = (Scratch::new("doors-killed"), free_port());
-    let server = server(&scratch, port, "");
+    let server = room_server(&scratch, port, "");
     let listener = tape(&scratch, port, "tape", "");
     let talk = |name: &str, seconds: u32| {
         scratch.spawn(&format!(
@@ -209,7 +204,7 @@ fn who_is_killed_has_left_and_nobody_else_is_the_worse_for_it() {
 #[test]
 fn everybody_comes_back_by_himself_after_a_restart_on_the_same_media_time() {
     let (scratch, port) = (Scratch::new("doors-restart"), free_port());
-    let first = server(&scratch, port, "");
+    let first = room_server(&scratch, port, "");
     let listeners =
         [tape(&scratch, port, "udp", "--reconnect"), tape(&scratch, port, "tcp", "--reconnect --carrier tcp")];
     let talkers = ["ana", "bob"].map(|name| {
@@ -224,7 +219,7 @@ fn everybody_comes_back_by_himself_after_a_restart_on_the_same_media_time() {
     signal(first.pid_of("vox-roomd"), Signal::TERM);
     let outcome = first.wait(PATIENCE);
     assert!(outcome.stderr.contains("is closing"), "{}", outcome.stderr);
-    let second = server(&scratch, port, "");
+    let second = room_server(&scratch, port, "");
     let began = Instant::now();
     let back = await_until(PATIENCE, || count(&second, "O/VOICE") == 4);
     assert!(back, "{}", second.stderr());

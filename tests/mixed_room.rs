@@ -10,7 +10,9 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use vox_e2e::{Entry, Running, Scratch, Wav, await_until, free_port, read_so_far, read_vox, signal, udp_is_bound};
+use vox_e2e::{
+    Entry, Running, Scratch, Wav, await_until, free_port, read_so_far, read_vox, room_server, signal, udp_is_bound,
+};
 use vox_frame::StreamId;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -18,12 +20,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// By how much the place of what is heard may move, in samples. It does not, unless this machine holds up a sender: the
 /// silence that makes is a chance to come nearer to the fastest packets.
 const HELD_UP: i64 = 800;
-
-fn server(scratch: &Scratch, port: u16, options: &str) -> Running {
-    let running = scratch.spawn(&format!("exec vox-roomd --listen 127.0.0.1:{port} -l {options}"));
-    assert!(await_until(PATIENCE, || running.stderr().contains("listening on")), "{}", running.stderr());
-    running
-}
 
 /// Somebody who listens, once he does.
 fn listener(scratch: &Scratch, server: &Running, port: u16, name: &str, options: &str) -> Running {
@@ -109,7 +105,7 @@ fn who_asks_for_a_mix_hears_the_other_bit_for_bit_and_nothing_of_himself() {
     let scratch = Scratch::new("room-mix");
     let port = free_port();
     // So far behind that no load of this machine makes a packet late.
-    let server = server(&scratch, port, "--mix-delay 2s");
+    let server = room_server(&scratch, port, "--mix-delay 2s");
     let tape = listener(&scratch, &server, port, "tape", "");
     let ana = talker(&scratch, port, "ana", 1, "");
     let bob = talker(&scratch, port, "bob", 2, "--carrier tcp");
@@ -173,7 +169,7 @@ fn redirect(from: u16, port: u16, voice: u16) {
 fn loss_and_jitter_make_a_mix_neither_longer_nor_shorter() {
     let scratch = Scratch::new("room-mix-loss");
     let port = free_port();
-    let server = server(&scratch, port, "--mix-delay 2s");
+    let server = room_server(&scratch, port, "--mix-delay 2s");
     let tape = listener(&scratch, &server, port, "tape", "--carrier tcp");
     let mut all = vec![tape];
     for (name, seed) in [("ana", 1), ("bob", 2)] {
@@ -224,7 +220,7 @@ fn holds(wav: &Wav, said: &Wav) -> f64 {
 fn a_server_records_its_rooms_until_they_forbid_it() {
     let scratch = Scratch::new("room-takes");
     let port = free_port();
-    let server = server(&scratch, port, "--record takes");
+    let server = room_server(&scratch, port, "--record takes");
     for (name, seed) in [("ana", 1), ("bob", 2)] {
         scratch
             .run(&format!("vox-capture noise:{seed} --duration 2 --rate 8000 | tee {name}.vox | vox-play {name}.wav"))
@@ -273,7 +269,7 @@ fn a_server_records_its_rooms_until_they_forbid_it() {
 fn a_server_that_is_killed_leaves_whole_recordings() {
     let scratch = Scratch::new("room-takes-killed");
     let port = free_port();
-    let server = server(&scratch, port, "--record takes");
+    let server = room_server(&scratch, port, "--record takes");
     let talking = scratch.spawn(&format!(
         "vox-capture noise: --duration 60 --rate 8000 | vox-encode pcmu | \
          vox-join 127.0.0.1:{port}/lobby --name ana --send-only"

@@ -5,15 +5,9 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use serde_json::Value;
-use vox_e2e::{Entry, Running, Scratch, await_until, free_port, need, read_so_far, read_vox};
+use vox_e2e::{Entry, Scratch, await_until, free_port, need, read_so_far, read_vox, room_server};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-
-fn server(scratch: &Scratch, port: u16, options: &str) -> Running {
-    let running = scratch.spawn(&format!("exec vox-roomd --listen 127.0.0.1:{port} --control ctl.sock -l {options}"));
-    assert!(await_until(PATIENCE, || running.stderr().contains("listening on")), "{}", running.stderr());
-    running
-}
 
 fn ctl(scratch: &Scratch, what: &str) -> Value {
     let outcome = scratch.run(&format!("vox-roomd ctl --control ctl.sock --json {what}")).succeeded();
@@ -76,7 +70,7 @@ fn listen(socket: &UdpSocket, last: &[u8]) -> Vec<(u16, u32, Vec<u8>)> {
 fn a_plain_rtp_peer_is_heard_and_hears_one_stream_and_nobody_takes_its_place() {
     let (scratch, port) = (Scratch::new("plain"), free_port());
     // Where nothing is mixed it hears who talks.
-    let server = server(&scratch, port, "--mixers 0");
+    let server = room_server(&scratch, port, "--control ctl.sock --mixers 0");
     let ear = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let send_to = ear.local_addr().expect("an address");
     let peer = ctl(&scratch, &format!("peer lobby phone --codec pcmu --send-to {send_to}"));
@@ -148,7 +142,11 @@ fn a_plain_rtp_peer_is_heard_and_hears_one_stream_and_nobody_takes_its_place() {
 fn what_a_streamer_says_reaches_the_room_untouched() {
     need(&["python3"]);
     let (scratch, port, door) = (Scratch::new("plain-streamer"), free_port(), free_port());
-    let server = server(&scratch, port, &format!("--tcpstreamer 127.0.0.1:{door}=lobby --tcpstreamer-rate 22050"));
+    let server = room_server(
+        &scratch,
+        port,
+        &format!("--control ctl.sock --tcpstreamer 127.0.0.1:{door}=lobby --tcpstreamer-rate 22050"),
+    );
     let tape = scratch.spawn(&format!("exec vox-join 127.0.0.1:{port}/lobby --name tape --listen-only >tape.vox"));
     await_voice(&scratch, "tape");
     let said: Vec<u8> = (0..22_050u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
@@ -171,7 +169,7 @@ fn what_a_streamer_says_reaches_the_room_untouched() {
 #[test]
 fn a_peer_is_taken_by_its_own_description_and_from_where_it_said_alone() {
     let (scratch, port) = (Scratch::new("plain-sdp"), free_port());
-    let _server = server(&scratch, port, "");
+    let _server = room_server(&scratch, port, "--control ctl.sock");
     let ear = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let hears_at = ear.local_addr().expect("an address").port();
     let offer = |profile: &str, crypto: &str| {

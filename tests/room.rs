@@ -5,18 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use vox_e2e::{Entry, Running, Scratch, Wav, await_until, free_port, locate, need, read_vox, signal};
+use vox_e2e::{Entry, Running, Scratch, Wav, await_until, free_port, locate, need, read_vox, room_server, signal};
 use vox_frame::{EndReason, GapReason};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server that listens, and its port.
-fn server(scratch: &Scratch, port: u16, options: &str) -> Running {
-    let running = scratch.spawn(&format!("exec vox-roomd --listen 127.0.0.1:{port} -l {options}"));
-    assert!(await_until(PATIENCE, || running.stderr().contains("listening on")), "{}", running.stderr());
-    running
-}
-
 /// Somebody who listens, once he does.
 fn tape(scratch: &Scratch, port: u16, name: &str, options: &str) -> Running {
     let running = scratch.spawn(&format!("exec vox-join 127.0.0.1:{port}/lobby --name {name} {options} >{name}.vox"));
@@ -80,7 +74,7 @@ fn has_ended(path: &Path) -> bool {
 fn what_is_streamed_into_a_room_is_heard_bit_for_bit() {
     let scratch = Scratch::new("room-exact");
     let port = free_port();
-    let _server = server(&scratch, port, "");
+    let _server = room_server(&scratch, port, "");
     for (codec, carrier) in [("l16", "udp"), ("pcmu", "tcp")] {
         scratch
             .run(&format!("vox-capture noise: --duration 2.0125 --rate 8000 | vox-encode {codec} >{codec}.said.vox"))
@@ -110,7 +104,7 @@ fn what_is_streamed_into_a_room_is_heard_bit_for_bit() {
 fn a_wav_in_a_room_is_recorded_as_it_was() {
     let scratch = Scratch::new("room-record");
     let port = free_port();
-    let _server = server(&scratch, port, "");
+    let _server = room_server(&scratch, port, "");
     scratch.run("vox-capture noise:3 --duration 2 --rate 16000 | vox-play said.wav").succeeded();
     let mut recorder = scratch.spawn(&format!("vox-join 127.0.0.1:{port}/lobby --name tape | vox-record takes/"));
     assert!(await_until(PATIENCE, || _server.stderr().contains("I/VOICE")), "{}", recorder.stderr());
@@ -135,7 +129,7 @@ fn a_wav_in_a_room_is_recorded_as_it_was() {
 fn everybody_hears_the_others_and_nobody_himself() {
     let scratch = Scratch::new("room-two");
     let port = free_port();
-    let _server = server(&scratch, port, "");
+    let _server = room_server(&scratch, port, "");
     let listener = tape(&scratch, port, "tape", "--listen-only");
     let talk = |name: &str| {
         scratch.spawn(&format!(
@@ -161,7 +155,7 @@ fn everybody_hears_the_others_and_nobody_himself() {
 fn who_is_muted_is_not_heard_until_he_is_not() {
     let scratch = Scratch::new("room-mute");
     let port = free_port();
-    let server = server(&scratch, port, "");
+    let server = room_server(&scratch, port, "");
     let listener = tape(&scratch, port, "tape", "");
     scratch.run("mkfifo chat").succeeded();
     let talker = scratch.spawn(&format!(
@@ -197,7 +191,7 @@ fn who_is_muted_is_not_heard_until_he_is_not() {
 fn a_lost_server_is_a_gap_of_its_true_length() {
     let scratch = Scratch::new("room-lost");
     let port = free_port();
-    let first = server(&scratch, port, "");
+    let first = room_server(&scratch, port, "");
     let listener = tape(&scratch, port, "tape", "--reconnect");
     let talker = scratch.spawn(&format!(
         "vox-capture noise: --duration 6 --rate 8000 | vox-encode pcmu | tee said.vox | vox-replay - | \
@@ -206,7 +200,7 @@ fn a_lost_server_is_a_gap_of_its_true_length() {
     assert!(await_until(PATIENCE, || first.stderr().contains("talk-start ana")));
     signal(first.pid_of("vox-roomd"), Signal::KILL);
     first.wait(PATIENCE);
-    let _second = server(&scratch, port, "");
+    let _second = room_server(&scratch, port, "");
     talker.wait(PATIENCE).succeeded();
     let heard = scratch.path("tape.vox");
     assert!(await_until(PATIENCE, || has_ended(&heard)));
@@ -230,7 +224,7 @@ fn a_session_of_voix_runs_line_by_line() {
     need(&["python3"]);
     let scratch = Scratch::new("room-voix");
     let port = free_port();
-    let server = server(&scratch, port, "");
+    let server = room_server(&scratch, port, "");
     let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("voix.py");
     let outcome = scratch.run(&format!("python3 {} 127.0.0.1 {port}", client.display()));
     assert_eq!(outcome.codes, [0], "{}\n{}", outcome.stderr, server.stderr());
@@ -240,7 +234,7 @@ fn a_session_of_voix_runs_line_by_line() {
 fn a_room_that_is_locked_or_a_name_that_is_taken_is_denied() {
     let scratch = Scratch::new("room-denied");
     let port = free_port();
-    let server = server(&scratch, port, "");
+    let server = room_server(&scratch, port, "");
     let _listener = tape(&scratch, port, "tape", "");
     let again = scratch.run(&format!("vox-join 127.0.0.1:{port}/lobby --name TAPE >/dev/null"));
     assert!(again.exited(&[10]).stderr.contains("TAPE is taken"));
@@ -260,7 +254,7 @@ fn dial(port: u16, lines: &str) -> std::net::TcpStream {
 fn strangers_floods_and_slow_readers_cost_the_others_nothing() {
     let scratch = Scratch::new("room-flood");
     let port = free_port();
-    let server = server(&scratch, port, "--max-per-address 300");
+    let server = room_server(&scratch, port, "--max-per-address 300");
     // One who never reads, and many who never speak.
     let _slow = dial(port, "CONNECT: \"slow\" \"x\" 1.0.0\r\nVOICE #lobby: tcp\r\n");
     let silent: Vec<_> = (0..250).map(|_| dial(port, "")).collect();
@@ -298,7 +292,7 @@ fn strangers_floods_and_slow_readers_cost_the_others_nothing() {
 fn a_reader_that_goes_away_ends_a_listener_in_good_order() {
     let scratch = Scratch::new("room-reader");
     let port = free_port();
-    let server = server(&scratch, port, "");
+    let server = room_server(&scratch, port, "");
     let listener = scratch.spawn(&format!("vox-join 127.0.0.1:{port}/lobby --name tape | head -c 2000 >/dev/null"));
     assert!(await_until(PATIENCE, || server.stderr().contains("I/VOICE")));
     scratch
@@ -313,7 +307,7 @@ fn a_reader_that_goes_away_ends_a_listener_in_good_order() {
 fn a_call_is_between_two_and_its_end_is_an_exit_code() {
     let scratch = Scratch::new("room-call");
     let port = free_port();
-    let server = server(&scratch, port, "--ring 1");
+    let server = room_server(&scratch, port, "--ring 1");
     let others = tape(&scratch, port, "others", "--listen-only");
     let _denies = tape(&scratch, port, "dan", "--listen-only --accept none");
     let callee = tape(&scratch, port, "bob", "--listen-only --accept ask:true");

@@ -1,58 +1,20 @@
 //! A server that people leave running: what it keeps, and how it is looked after.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use vox_e2e::{Running, Scratch, Speech, Wav, await_until, free_port, locate, need, signal, speech, ulaw};
+use vox_e2e::{
+    Person, Running, Scratch, Speech, Wav, await_until, free_port, locate, need, room_server, signal, speech, ulaw,
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn server(scratch: &Scratch, port: u16, options: &str) -> Running {
-    let running =
-        scratch.spawn(&format!("exec vox-roomd --listen 127.0.0.1:{port} --control ctl.sock --state state {options}"));
-    assert!(await_until(PATIENCE, || running.stderr().contains("listening on")), "{}", running.stderr());
-    running
-}
-
-/// A conversation in the protocol, as a person with `nc` has it.
-struct Person(BufReader<TcpStream>);
-
-impl Person {
-    fn connect(port: u16) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server is there");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
-        Self(BufReader::new(stream))
-    }
-
-    fn says(&mut self, line: &str) -> &mut Self {
-        write!(self.0.get_mut(), "{line}\r\n").expect("it takes a line");
-        self
-    }
-
-    /// Reads until a line begins so.
-    #[track_caller]
-    fn hears(&mut self, beginning: &str) -> &mut Self {
-        let mut heard = Vec::new();
-        loop {
-            let mut line = String::new();
-            let read = self.0.read_line(&mut line);
-            assert!(read.is_ok_and(|read| read > 0), "no {beginning:?} in {heard:?}");
-            if line.starts_with(beginning) {
-                return self;
-            }
-            heard.push(line);
-        }
-    }
-
-    fn hello(port: u16, nick: &str, more: &str) -> Self {
-        let mut person = Self::connect(port);
-        person.says(&format!("CONNECT: \"{nick}\" \"x\" 1.0.0{more}")).hears("JOINED: #lobby");
-        person
-    }
+    room_server(scratch, port, &format!("--control ctl.sock --state state {options}"))
 }
 
 /// What `vox-roomd ctl` answers.

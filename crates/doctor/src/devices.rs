@@ -96,7 +96,7 @@ fn play(host: &str, measure: i64) -> Result<Vec<(i64, u64)>, vox_device::Error> 
 #[derive(Debug, Clone, Copy)]
 struct Line {
     hz: f64,
-    /// Two standard errors and [`LEAST_LATE_S`], in parts in a million.
+    /// Two standard errors, or by how much the halves of the time differ, and [`LEAST_LATE_S`], in parts in a million.
     error_ppm: f64,
 }
 
@@ -113,15 +113,13 @@ impl Line {
         if points.len() < 10 {
             return None;
         }
-        let count = points.len() as f64;
-        let mean = |pick: fn(&(f64, f64)) -> f64| points.iter().map(pick).sum::<f64>() / count;
-        let (mean_t, mean_f) = (mean(|point| point.0), mean(|point| point.1));
-        let spread: f64 = points.iter().map(|(t, _)| (t - mean_t).powi(2)).sum();
-        let hz = points.iter().map(|(t, f)| (t - mean_t) * (f - mean_f)).sum::<f64>() / spread;
-        let rest: f64 = points.iter().map(|(t, f)| (f - mean_f - hz * (t - mean_t)).powi(2)).sum();
-        let error = (rest / (count - 2.0) / spread).sqrt();
+        let (hz, error) = fit(&points);
+        let (early, late) = points.split_at(points.len() / 2);
+        // Lateness that lasts bends the line more than its own scatter tells: then its halves disagree.
+        let apart = (fit(early).0 - fit(late).0).abs();
         let seconds = points.last()?.0 - points.first()?.0;
-        (hz > 0.0).then(|| Self { hz, error_ppm: 2e6 * error / hz + 1e6 * LEAST_LATE_S / seconds })
+        let error_ppm = (2e6 * error).max(1e6 * apart) / hz + 1e6 * LEAST_LATE_S / seconds;
+        (hz > 0.0).then_some(Self { hz, error_ppm })
     }
 
     fn ppm(self) -> f64 {
@@ -139,6 +137,17 @@ impl Line {
         };
         finding.figure("hz", self.hz).figure("ppm", ppm).figure("ppm_error", error)
     }
+}
+
+/// The slope of the line of least squares, and its standard error.
+fn fit(points: &[(f64, f64)]) -> (f64, f64) {
+    let count = points.len() as f64;
+    let mean = |pick: fn(&(f64, f64)) -> f64| points.iter().map(pick).sum::<f64>() / count;
+    let (mean_t, mean_f) = (mean(|point| point.0), mean(|point| point.1));
+    let spread: f64 = points.iter().map(|(t, _)| (t - mean_t).powi(2)).sum();
+    let slope = points.iter().map(|(t, f)| (t - mean_t) * (f - mean_f)).sum::<f64>() / spread;
+    let rest: f64 = points.iter().map(|(t, f)| (f - mean_f - slope * (t - mean_t)).powi(2)).sum();
+    (slope, (rest / (count - 2.0) / spread).sqrt())
 }
 
 /// How late a callback is on a machine with nothing else to do, in s.
@@ -182,6 +191,16 @@ mod tests {
         }
         let line = Line::through(&late).expect("enough of it");
         assert!((line.ppm() - 40.0).abs() < 200.0, "{line:?}");
+    }
+
+    #[test]
+    fn a_card_that_stands_still_in_the_middle_says_how_little_is_known() {
+        let mut late = callbacks(0.0, 3);
+        for callback in &mut late[200..] {
+            callback.0 += 200_000_000;
+        }
+        let line = Line::through(&late).expect("enough of it");
+        assert!(line.ppm().abs() > 10_000.0 && line.ppm().abs() < line.error_ppm * 3.0, "{line:?}");
     }
 
     #[test]
