@@ -106,7 +106,8 @@ fn a_wav_in_a_room_is_recorded_as_it_was() {
     let port = free_port();
     let _server = room_server(&scratch, port, "");
     scratch.run("vox-capture noise:3 --duration 2 --rate 16000 | vox-play said.wav").succeeded();
-    let mut recorder = scratch.spawn(&format!("vox-join 127.0.0.1:{port}/lobby --name tape | vox-record takes/"));
+    let mut recorder =
+        scratch.spawn(&format!("vox-join 127.0.0.1:{port}/lobby --name tape | vox-record takes/ --timeline media"));
     assert!(await_until(PATIENCE, || _server.stderr().contains("I/VOICE")), "{}", recorder.stderr());
     scratch
         .run(&format!(
