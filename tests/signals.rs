@@ -162,7 +162,7 @@ fn a_second_signal_ends_a_stage_at_once() {
     let scratch = Scratch::new("int-twice");
     // The source behind the pipe neither ends nor hears signals: only the second one frees the stage.
     let mut pipeline = scratch.spawn(
-        "(trap '' INT TERM; vox-capture silence: --duration 1 | head -c 40; exec tail -f /dev/null) | vox-encode opus >said.vox",
+        "(trap '' INT TERM; vox-capture silence: --duration 1 | head -c 40; exec sleep 600) | vox-encode opus >said.vox",
     );
     let encode = pipeline.pid_of("vox-encode");
     await_file(&scratch, "said.vox");
