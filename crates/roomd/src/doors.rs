@@ -1,10 +1,15 @@
 //! The server's sockets, and what is said at the door.
 
-use std::io::Write as _;
+use std::io::{Error, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 
+use socket2::SockRef;
 use vox_cli::note;
 use vox_sys::net;
+
+/// Connections that wait to be accepted. The system refuses more by letting them try again after a second and longer:
+/// too long for all who come back at once after a restart. (It may have a lower limit of its own: 4096 as a rule.)
+const BACKLOG: i32 = 4096;
 
 /// Says why somebody is sent away at once.
 pub(crate) fn refuse(mut stream: &TcpStream, why: &str) {
@@ -26,13 +31,16 @@ pub(crate) fn listen(address: SocketAddr, no_udp: bool) -> std::io::Result<(TcpL
     loop {
         left -= 1;
         let listener = TcpListener::bind(address)?;
+        SockRef::from(&listener).listen(BACKLOG)?;
         if no_udp {
             return Ok((listener, None));
         }
         let Some(port) = listener.local_addr()?.port().checked_add(1) else { continue };
         match net::receiver(SocketAddr::new(address.ip(), port), None, None) {
             Ok(udp) => return Ok((listener, Some(udp))),
-            Err(error) if left == 0 => return Err(error),
+            Err(error) if left == 0 => {
+                return Err(Error::new(error.kind(), format!("port {port} for voice (UDP): {error}")));
+            }
             // Somebody has the port after the one that was free.
             Err(_) => {}
         }
