@@ -190,6 +190,8 @@ fn wrong_usage_is_2() {
         "vox-recv :99999",
         "vox-jitter --delay never",
         "vox-play --buffer x",
+        "vox-capture tone:30000 --rate 48000",
+        "vox-call ana@localhost",
     ] {
         let outcome = scratch.run(&format!("{stage} </dev/null >output")).exited(&[2]);
         assert!(!outcome.stderr.is_empty(), "{stage} says why");
@@ -217,6 +219,12 @@ fn a_busy_port_is_5_and_named() {
     let _owner = UdpSocket::bind(("127.0.0.1", port)).expect("a free port");
     let outcome = scratch.run(&format!("vox-recv 127.0.0.1:{port} >output"));
     fails_with(&outcome, "vox-recv", 5, &[&port.to_string(), "in use"]);
+    let sends = format!("vox-capture silence: --duration 1 | vox-send localhost:9 --local 127.0.0.1:{port}");
+    fails_with(&last(scratch.run(&sends)), "vox-send", 5, &[&port.to_string(), "in use"]);
+    let room = free_port();
+    let _voice = UdpSocket::bind(("127.0.0.1", room + 1)).expect("a free port");
+    let outcome = scratch.run(&format!("vox-roomd --listen 127.0.0.1:{room}"));
+    fails_with(&outcome, "vox-roomd", 5, &[&(room + 1).to_string(), "in use"]);
 }
 
 #[test]
@@ -259,16 +267,26 @@ fn garbage_from_the_network_is_survived() {
         socket.send_to(&datagram, ("127.0.0.1", port)).expect("it is sent");
     }
     receiver.interrupt();
-    receiver.wait(Duration::from_secs(5)).succeeded();
+    receiver.wait(Duration::from_secs(20)).succeeded();
     vox_e2e::read_vox(&scratch.path("output"));
 }
 
 #[test]
-fn a_missing_file_is_named() {
+fn a_missing_file_is_3_and_named() {
     let scratch = Scratch::new("missing-file");
-    let outcome = scratch.run("vox-capture no-such-file.wav >output");
-    one_line(&outcome, "vox-capture", &["no-such-file.wav"]);
-    assert_ne!(outcome.codes, [0]);
+    speech(&scratch, "said.wav", Speech::mono(48_000, 48_000));
+    for stage in [
+        "vox-capture",
+        "vox-mix",
+        "vox-replay",
+        "vox-wave",
+        "vox-score said.wav",
+        "vox-edit",
+        "vox-edit -e \"gain 0..1 6dB\"",
+    ] {
+        let outcome = scratch.run(&format!("{stage} no-such-file.wav >output"));
+        fails_with(&outcome, stage, 3, &["no-such-file.wav"]);
+    }
     let outcome = scratch.run("vox-capture silence: --duration 1 | vox-play no/such/folder/out.wav");
     let outcome = last(outcome);
     one_line(&outcome, "vox-play", &["no/such/folder/out.wav"]);

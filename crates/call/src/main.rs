@@ -12,11 +12,16 @@ use vox_cli::Failure;
 ///
 /// It is `vox-join HOST --call NICK` under another name. Ends with 0 when the call is over, 10 where it is denied, 11
 /// where he is busy, 12 where he does not answer or is not there.
-///
-///     vox-capture | vox-encode opus | vox-call bob@host --name ana | vox-jitter | vox-play
-///     vox-capture | vox-encode opus | vox-join host --name bob --accept all | vox-jitter | vox-play    # the other side
 #[derive(Debug, Parser)]
-#[command(name = "vox-call", version, verbatim_doc_comment)]
+#[command(
+    name = "vox-call",
+    version,
+    after_help = "\
+Examples:
+  vox-capture | vox-encode opus | vox-call bob@host --name ana | vox-jitter | vox-play
+and on the other side:
+  vox-capture | vox-encode opus | vox-join host --name bob --accept all | vox-jitter | vox-play"
+)]
 struct Args {
     /// Whom: `NICKNAME@HOST` or `NICKNAME@HOST:PORT` [default port: 10000].
     #[arg(value_name = "NICKNAME@HOST", value_parser = parse_callee)]
@@ -33,11 +38,21 @@ fn main() -> ExitCode {
 
 fn call(args: &Args) -> Result<(), Failure> {
     let (nick, server) = &args.callee;
+    let is_name =
+        |option: &OsString| option.to_str().is_some_and(|text| text == "--name" || text.starts_with("--name="));
+    if !args.options.iter().any(is_name) {
+        return Err(Failure::usage(format_args!("under which name? vox-call {nick}@{server} --name NICKNAME")));
+    }
     let own = std::env::current_exe().ok();
     let beside = own.as_deref().and_then(std::path::Path::parent).map(|folder| folder.join("vox-join"));
     let program = beside.filter(|program| program.is_file()).unwrap_or_else(|| PathBuf::from("vox-join"));
-    // What happens from here on is that program's to say.
-    let error = Command::new(&program).arg(server).args(["--call", nick, "--leave-at-end"]).args(&args.options).exec();
+    // What happens from here on is that program's to say, under this name.
+    let error = Command::new(&program)
+        .arg0("vox-call")
+        .arg(server)
+        .args(["--call", nick, "--leave-at-end"])
+        .args(&args.options)
+        .exec();
     Err(Failure::failed(format_args!("cannot run {}: {error}", program.display())))
 }
 

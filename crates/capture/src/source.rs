@@ -53,7 +53,13 @@ impl Samples {
             Source::Noise(seed) => generated(Signal::Noise(seed.or(args.seed).unwrap_or(0))),
             Source::Silence => generated(Signal::Silence),
             Source::Stdin => Self::stdin(args.raw.map(asked), args.batch),
-            Source::Tone(tone) => generated(Signal::Tone(*tone)),
+            Source::Tone(tone) => {
+                let rate = asked(Sample::F32).rate;
+                if tone.hz > f64::from(rate.hz()) / 2.0 {
+                    return Err(Failure::usage(format_args!("{rate} carries tones up to half of it, not {source}")));
+                }
+                generated(Signal::Tone(*tone))
+            }
         }
     }
 

@@ -28,12 +28,14 @@ pub use voice::{MuteArgs, Voice, VoiceArgs};
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Parses the arguments, prepares signals, runs `body`, tells a failure on stderr and gives its exit code.
 ///
 /// With `--generate man|bash|zsh|fish` alone it writes the man page or the completions instead.
 pub fn run<A: Parser>(body: impl FnOnce(A) -> Result<(), Failure>) -> ExitCode {
-    failure::set_program(A::command().get_name());
+    failure::set_program(&own_name(A::command().get_name()));
     let outcome = match generate::asked(std::env::args_os()) {
         Some(what) => generate::text(A::command(), &what).and_then(|text| print(&text)),
         None => start(body),
@@ -44,8 +46,25 @@ pub fn run<A: Parser>(body: impl FnOnce(A) -> Result<(), Failure>) -> ExitCode {
     }
 }
 
+/// What the program was started as, where it goes by several names, else its own.
+fn own_name(name: &str) -> String {
+    let started = std::env::args_os().next().map(std::path::PathBuf::from);
+    let started = started.as_deref().and_then(|path| path.file_name()).and_then(|file| file.to_str());
+    started.filter(|started| started.starts_with("vox-")).unwrap_or(name).to_owned()
+}
+
 fn start<A: Parser>(body: impl FnOnce(A) -> Result<(), Failure>) -> Result<(), Failure> {
-    let args = A::parse();
+    let args = A::try_parse().unwrap_or_else(|error| advised(error, &A::command()).exit());
     signals::install()?;
     body(args)
+}
+
+/// The error with the words that would have been right, where the first has to be one of a few.
+fn advised(mut error: clap::Error, command: &clap::Command) -> clap::Error {
+    if error.kind() == ErrorKind::InvalidSubcommand && command.is_subcommand_required_set() {
+        let words: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        let advice = StyledStr::from(format!("it takes one of {}", words.join(", ")));
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice]));
+    }
+    error
 }

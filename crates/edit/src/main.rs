@@ -55,7 +55,7 @@ fn list(args: &Args) -> Result<List, Failure> {
     let mut list = List::default();
     if let Some(path) = args.list() {
         let text = std::fs::read_to_string(path)
-            .map_err(|error| Failure::failed(format_args!("cannot read {}: {error}", path.display())))?;
+            .map_err(|error| Failure::input(format_args!("cannot read {}: {error}", path.display())))?;
         list.add(&text).map_err(|what| Failure::usage(format_args!("{}: {what}", path.display())))?;
     }
     for edit in &args.edit {

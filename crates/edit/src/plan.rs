@@ -130,14 +130,14 @@ impl Listener for Loader {
 
 fn open(path: &Path) -> Result<BufReader<File>, Failure> {
     let file = File::open(path);
-    let file = file.map_err(|error| Failure::failed(format_args!("cannot read {}: {error}", path.display())))?;
+    let file = file.map_err(|error| Failure::input(format_args!("cannot read {}: {error}", path.display())))?;
     Ok(BufReader::with_capacity(1 << 16, file))
 }
 
 /// The files of a list that are laid over what is there (`over`) or put in, for a PCM stream, by where they begin.
 ///
 /// # Errors
-/// Where a file cannot be read (1) or is none that is known (3).
+/// Where a file cannot be read or is none that is known (3).
 pub(crate) fn clips(list: &List, over: bool, rate: Rate, channels: Channels) -> Result<Vec<Clip>, Failure> {
     let mut clips = Vec::new();
     for other in list.others.iter().filter(|other| other.over == over) {

@@ -18,10 +18,10 @@ const FRAME_NS: i64 = 20_000_000;
 /// Reads a file through the editor to its end.
 ///
 /// # Errors
-/// Where it cannot be read (1) or is none that is known (3), or stdout cannot be written.
+/// Where it cannot be read or is none that is known (3), or stdout cannot be written.
 pub(crate) fn edit(path: &Path, editor: &mut Editor, output: &mut Output) -> Result<(), Failure> {
     let bad = |what: &str| Failure::input(format_args!("{}: {what}", path.display()));
-    let failed = |error: std::io::Error| Failure::failed(format_args!("cannot read {}: {error}", path.display()));
+    let failed = |error: std::io::Error| Failure::input(format_args!("cannot read {}: {error}", path.display()));
     let mut file = BufReader::with_capacity(1 << 16, File::open(path).map_err(failed)?);
     let mut magic = Vec::new();
     file.by_ref().take(4).read_to_end(&mut magic).map_err(failed)?;

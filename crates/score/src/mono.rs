@@ -26,10 +26,10 @@ pub(crate) struct Mono {
 /// Reads a file.
 ///
 /// # Errors
-/// Where it cannot be read (1), or is no audio that is known here (3).
+/// Where it cannot be read or is no audio that is known here (3).
 pub(crate) fn load(path: &Path) -> Result<Mono, Failure> {
     let file = File::open(path);
-    let file = file.map_err(|error| Failure::failed(format_args!("cannot read {}: {error}", path.display())))?;
+    let file = file.map_err(|error| Failure::input(format_args!("cannot read {}: {error}", path.display())))?;
     let remix = Remix::new(Channels::MONO, Channels::MONO);
     let mut mono = Mono { rate: Rate::HZ_48000, remix, samples: Vec::new(), too_long: false };
     vox_media::read(&mut BufReader::with_capacity(1 << 16, file), &mut mono)

@@ -51,8 +51,9 @@ impl Lanes {
             }
             let address = net::resolve(destination)
                 .map_err(|error| Failure::network(format_args!("cannot resolve {destination}: {error}")))?;
+            let from = args.options().local.map_or_else(String::new, |local| format!(" from {local}"));
             let lane = Lane::open(address, args)
-                .map_err(|error| Failure::network(format_args!("cannot send to {destination}: {error}")))?;
+                .map_err(|error| Failure::network(format_args!("cannot send{from} to {destination}: {error}")))?;
             lanes.push(lane);
         }
         if tcp.is_empty() && (args.listen || args.reconnect || args.compat.is_some()) {

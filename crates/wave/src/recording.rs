@@ -31,9 +31,9 @@ impl Recording {
     /// Opens a file, or reads all of stdin for `-`.
     ///
     /// # Errors
-    /// Where it cannot be read (1).
+    /// Where it cannot be read (3).
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
-        let failed = |error: std::io::Error| Failure::failed(format_args!("cannot read {}: {error}", path.display()));
+        let failed = |error: std::io::Error| Failure::input(format_args!("cannot read {}: {error}", path.display()));
         if path.as_os_str() == "-" {
             let mut all = Vec::new();
             std::io::stdin().lock().take(MAX_STDIN).read_to_end(&mut all).map_err(failed)?;
