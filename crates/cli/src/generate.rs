@@ -16,6 +16,9 @@ use crate::{Exit, Failure};
 /// The option that no `--help` lists: packages need it, nobody else.
 const OPTION: &str = "--generate";
 
+/// What the examples of `--help` begin with, after anything else that it ends with.
+const EXAMPLES: &str = "Examples:\n";
+
 /// What each exit code says, as man pages tell it.
 const EXITS: [(Exit, &str); 10] = [
     (Exit::Done, "Ended in good order: the end of the input, a reader that went away, SIGINT or SIGTERM."),
@@ -87,17 +90,26 @@ fn man(command: Command, page: &mut Vec<u8>) -> io::Result<()> {
     man.render_synopsis_section(page)?;
     man.render_description_section(page)?;
     man.render_options_section(page)?;
-    for sub in built.get_subcommands().filter(|sub| !sub.is_hide_set()) {
-        subcommand(sub, page)?;
-    }
+    subcommands(&built, page)?;
     if let Some(notes) = notes {
-        as_it_stands(&notes).to_writer(page)?;
+        let (notes, examples) = notes.split_once(EXAMPLES).unwrap_or((&notes, ""));
+        as_it_stands("NOTES", notes).to_writer(page)?;
+        as_it_stands("EXAMPLES", examples).to_writer(page)?;
     }
     exit_status().to_writer(page)?;
     see_also(built.get_name()).to_writer(page)
 }
 
-/// The options of a subcommand, on the page of its command: nobody looks for a page of its own.
+/// The subcommands and theirs, on the page of the command: nobody looks for pages of their own.
+fn subcommands(command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
+    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
+        subcommand(sub, page)?;
+        subcommands(sub, page)?;
+    }
+    Ok(())
+}
+
+/// What a subcommand does, and its options.
 fn subcommand(sub: &Command, page: &mut Vec<u8>) -> io::Result<()> {
     let name = sub.get_bin_name().unwrap_or_else(|| sub.get_name());
     let mut heading = Roff::new();
@@ -111,15 +123,14 @@ fn subcommand(sub: &Command, page: &mut Vec<u8>) -> io::Result<()> {
     page.write_all(options.replacen(".SH OPTIONS\n", "", 1).as_bytes())
 }
 
-/// What `--help` ends with, line by line: examples are commands that must not be filled into paragraphs.
-fn as_it_stands(notes: &str) -> Roff {
-    let (heading, lines) = match notes.strip_prefix("Examples:\n") {
-        Some(lines) => ("EXAMPLES", lines),
-        None => ("NOTES", notes),
-    };
+/// A part of what `--help` ends with, line by line: examples are commands that must not be filled into paragraphs.
+fn as_it_stands(heading: &str, notes: &str) -> Roff {
     let mut section = Roff::new();
+    if notes.trim().is_empty() {
+        return section;
+    }
     section.control("SH", [heading]).control("nf", []);
-    for line in lines.lines() {
+    for line in notes.trim_end().lines() {
         section.text([roman(line)]);
     }
     section.control("fi", []);
@@ -154,7 +165,7 @@ mod tests {
         Command::new("vox-test")
             .version("1.2.3")
             .about("Tests what is generated")
-            .after_help("Examples:\n  vox-test --speed 2 | vox-play\n.hidden 'quoted'")
+            .after_help("A note.\n\nExamples:\n  vox-test --speed 2 | vox-play\n.hidden 'quoted'")
             .arg(Arg::new("speed").long("speed").value_name("FACTOR").help("How fast it goes"))
     }
 
@@ -179,6 +190,7 @@ mod tests {
             "vox\\-test \\- Tests",
             "\\-\\-speed",
             "How fast",
+            ".SH NOTES\n.nf\nA note.\n.fi\n",
             ".SH EXAMPLES\n.nf\n",
         ] {
             assert!(page.contains(part), "{part:?} in:\n{page}");

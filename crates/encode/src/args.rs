@@ -13,7 +13,14 @@ use vox_frame::Channels;
     version,
     subcommand_value_name = "CODEC",
     subcommand_help_heading = "Codecs",
-    disable_help_subcommand = true
+    disable_help_subcommand = true,
+    after_help = "\
+`vox-encode CODEC --help` tells what each can do.
+
+Examples:
+  vox-capture | vox-encode opus | vox-send host:5004
+  vox-capture talk.wav | vox-encode opus --bitrate 32k --fec --loss 10 >talk.vox
+  vox-recv :5004 | vox-jitter | vox-decode | vox-encode pcmu --rate 8000 | vox-send telephone:5004"
 )]
 pub(crate) struct Args {
     #[command(subcommand)]

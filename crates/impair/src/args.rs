@@ -15,11 +15,8 @@ use crate::values::{BitsPerSecond, JitterArg, LossArg, OutageArg, Ppm, ReorderAr
 /// Without a clock (the default for streams that are not live) it moves the time at which each packet `arrived`, for
 /// `vox-jitter --virtual` to follow; a live stream is really delayed. Every stream goes through a link of its own.
 /// With --udp it is a relay between any two programs instead, and leaves stdin and stdout alone.
-///
-/// Example: vox-capture talk.wav | vox-encode opus --fec | vox-impair wifi-bad --seed 7 | vox-jitter --virtual |
-/// vox-play heard.wav
 #[derive(Debug, Parser)]
-#[command(name = "vox-impair", version, after_help = profiles(), allow_negative_numbers = true)]
+#[command(name = "vox-impair", version, after_help = notes(), allow_negative_numbers = true)]
 pub(crate) struct Args {
     /// A network by its name (see below); options add to it or take the place of its parts [default: perfect].
     #[arg(value_name = "PROFILE", value_parser = parse_profile)]
@@ -168,7 +165,14 @@ fn parse_profile(name: &str) -> Result<Profile, String> {
     profile::named(name).map(Profile).ok_or_else(|| "no network of that name (--help lists them)".to_owned())
 }
 
-fn profiles() -> String {
+const EXAMPLES: &str = "\
+Examples:
+  vox-capture talk.wav | vox-encode opus --fec | vox-impair wifi-bad --seed 7 >received.vox
+  vox-jitter --virtual <received.vox | vox-play heard.wav
+  vox-impair lte --udp 127.0.0.1:5004=127.0.0.1:5006      a relay between any two programs";
+
+/// What `--help` ends with.
+fn notes() -> String {
     let lines = profile::PROFILES.iter().map(|(name, what)| format!("  {name:<14} {what}\n"));
-    format!("Networks (their sources are in docs/impair.md):\n{}", lines.collect::<String>())
+    format!("Networks (their sources are in docs/impair.md):\n{}\n{EXAMPLES}", lines.collect::<String>())
 }

@@ -8,7 +8,15 @@ use clap::Parser;
 /// time, duration, bytes, flags and times; the last lines sum up each stream: seconds of audio, gaps by reason, bit
 /// rate, discontinuities, latency and jitter.
 #[derive(Debug, Parser)]
-#[command(name = "vox-inspect", version)]
+#[command(
+    name = "vox-inspect",
+    version,
+    after_help = "\
+Examples:
+  vox-capture talk.wav | vox-encode opus | vox-inspect                    every record
+  vox-recv :5004 | vox-jitter | vox-inspect --latency | vox-play          where each millisecond went
+  cat a.vox b.vox | vox-inspect --summary"
+)]
 pub(crate) struct Args {
     /// JSON lines instead of text; the last line is the summary.
     #[arg(long)]

@@ -9,8 +9,8 @@ use vox_playout::{Adaptive, Config, Rule, Start};
 /// Gives each record of a pipe the time at which it is to be played, in order, with gaps for what does not come.
 ///
 /// Packets may arrive early, late, twice or in any order; each leaves when it is due. Nothing is decoded.
-#[derive(Debug, Parser)]
 /// The delay follows the network by itself. On a terminal, a bar shows how full the buffer is, and | the target.
+#[derive(Debug, Parser)]
 #[command(
     name = "vox-jitter",
     version,

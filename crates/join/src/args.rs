@@ -15,12 +15,16 @@ const DEFAULT_PORT: u16 = 10_000;
 ///
 /// Where stdin is a terminal or ends before it begins (`</dev/null`), it only listens; where stdout is a terminal,
 /// nothing is written. At the end of stdin it leaves where nobody reads its stdout, and stays where somebody does.
-///
-///     vox-capture talk.wav | vox-encode opus | vox-join localhost/lobby --name lecturer
-///     vox-join localhost/lobby --name tape </dev/null | vox-record takes/
-///     vox-capture | vox-encode opus | vox-join localhost/lobby --name ana | vox-jitter | vox-play
 #[derive(Debug, Parser)]
-#[command(name = "vox-join", version, verbatim_doc_comment)]
+#[command(
+    name = "vox-join",
+    version,
+    after_help = "\
+Examples:
+  vox-capture talk.wav | vox-encode opus | vox-join localhost/lobby --name lecturer
+  vox-join localhost/lobby --name tape </dev/null | vox-record takes/
+  vox-capture | vox-encode opus | vox-join localhost/lobby --name ana | vox-jitter | vox-play"
+)]
 pub(crate) struct Args {
     /// Which room: `HOST/ROOM` or `HOST:PORT/ROOM` [default port: 10000, default room: lobby].
     #[arg(value_name = "HOST[:PORT]/ROOM")]

@@ -10,10 +10,16 @@ use vox_cli::value::Millis;
 /// On a terminal live bars, a line a stream: peak and RMS, loudness by EBU R128, whether somebody talks, losses, the
 /// jitter buffer against its maximum, latency. Otherwise JSON lines, one a stream and interval, and one a stream at its
 /// end.
-///
-/// Example: vox-recv :5004 | vox-jitter | vox-meter | vox-play
 #[derive(Debug, Parser)]
-#[command(name = "vox-meter", version, allow_negative_numbers = true)]
+#[command(
+    name = "vox-meter",
+    version,
+    allow_negative_numbers = true,
+    after_help = "\
+Examples:
+  vox-recv :5004 | vox-jitter | vox-meter | vox-play                       bars while it plays
+  vox-capture talk.wav | vox-meter --interval 100 >/dev/null 2>levels.jsonl"
+)]
 pub(crate) struct Args {
     /// JSON lines also on a terminal.
     #[arg(long)]

@@ -13,11 +13,16 @@ use crate::who::{ChannelMap, For, GainDb, Who};
 ///
 /// Live streams are mixed in real time; where all are files, as fast as the CPU. A live stream that came over a network
 /// belongs behind `vox-jitter`.
-///
-/// Examples: vox-mix <(vox-capture talk.wav) <(vox-capture music.flac --name music) --gain music=-18 | vox-play both.wav;
-/// vox-recv :5004 | vox-jitter | vox-mix --minus ana | vox-encode opus | vox-send ana.local:5004
 #[derive(Debug, Parser)]
-#[command(name = "vox-mix", version, allow_negative_numbers = true)]
+#[command(
+    name = "vox-mix",
+    version,
+    allow_negative_numbers = true,
+    after_help = "\
+Examples:
+  vox-mix <(vox-capture a.wav) <(vox-capture b.flac --name b) --gain b=-18 | vox-play both.wav
+  vox-recv :5004 | vox-jitter | vox-mix --minus ana | vox-encode opus | vox-send ana.local:5004"
+)]
 pub(crate) struct Args {
     /// Files and FIFOs to mix, `-` is stdin [default: stdin].
     #[arg(value_name = "INPUT")]

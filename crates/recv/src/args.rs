@@ -14,10 +14,19 @@ use vox_srtp::Suite;
 /// Receives RTP over UDP or TCP: every source (SSRC) that it hears becomes a stream.
 ///
 /// `:PORT` hears this host only; `0.0.0.0:PORT`, `[::]:PORT` or a multicast GROUP:PORT is asking for more.
-///
-/// Example: vox-recv --discover --timeout 15; vox-recv --join "morning show" | vox-jitter | vox-play
 #[derive(Debug, Parser)]
-#[command(name = "vox-recv", version)]
+#[command(
+    name = "vox-recv",
+    version,
+    after_help = "\
+Examples:
+  vox-recv :5004 | vox-jitter | vox-play                        from this host
+  vox-recv 239.10.0.1:5004 | vox-jitter | vox-play              a multicast group
+  vox-recv --sdp talk.sdp | vox-jitter | vox-record talk.wav    as a session description says
+  vox-recv 0.0.0.0:5004 | vox-send a:5004 b:5004                a relay
+  vox-recv --discover --timeout 15                              what is announced
+  vox-recv --join \"morning show\" | vox-jitter | vox-play        … and one of them"
+)]
 pub(crate) struct Args {
     /// Where to listen: `:5004`, `0.0.0.0:5004`, `[::1]:5004`, `239.1.2.3:5004`; `tcp://0.0.0.0:5004` for RTP over TCP
     /// (RFC 4571), by as many connections as there may be sources.

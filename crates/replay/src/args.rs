@@ -9,11 +9,16 @@ use vox_cli::value::Seconds;
 ///
 /// Records are paced by `due`, else `arrived`, else `captured`, else by media time. In real time all stamps move to now
 /// and streams are live; with --virtual nothing is paced or changed, for `vox-jitter --virtual` behind it.
-///
-/// Examples: vox-replay session.vox | vox-jitter | vox-play; vox-replay session.vox --virtual | vox-jitter --virtual |
-/// vox-play again.wav
 #[derive(Debug, Parser)]
-#[command(name = "vox-replay", version)]
+#[command(
+    name = "vox-replay",
+    version,
+    after_help = "\
+Examples:
+  vox-replay session.vox | vox-jitter | vox-play                                     as it was
+  vox-replay session.vox --from 60 --duration 10 | vox-jitter | vox-play             ten seconds of it
+  vox-replay session.vox --virtual | vox-jitter --virtual | vox-play again.wav       in a moment"
+)]
 pub(crate) struct Args {
     /// The stream, as kept by `tee -i session.vox` or `> session.vox`; `-` is stdin.
     #[arg(value_name = "FILE.vox")]

@@ -13,12 +13,17 @@ use crate::ctl::Ctl;
 ///
 /// Signalling is lines over TCP (docs/room-protocol.md; `nc localhost 10000` and HELP), voice is RTP over UDP on the
 /// next port, or within the TCP connection. Each participant gets every speaker as a stream of its own, untouched.
-///
-///     vox-roomd
-///     vox-capture talk.wav | vox-encode opus | vox-join localhost/lobby --name lecturer
-///     vox-join localhost/lobby --name tape </dev/null | vox-record takes/
 #[derive(Debug, Parser)]
-#[command(name = "vox-roomd", version, verbatim_doc_comment, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "vox-roomd",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  vox-roomd                                                               for this host
+  vox-roomd --listen 0.0.0.0:10000 --state rooms.db --record takes/       for others, encrypted
+  vox-roomd ctl top                                                       who talks, and how loud"
+)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,

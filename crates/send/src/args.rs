@@ -26,7 +26,17 @@ pub(crate) enum Compat {
 /// Live streams go out as they come; others are paced in real time. Streams that came from RTP keep SSRC, sequence
 /// numbers, timestamps and markers.
 #[derive(Debug, Parser)]
-#[command(name = "vox-send", version)]
+#[command(
+    name = "vox-send",
+    version,
+    after_help = "\
+Examples:
+  vox-capture talk.wav | vox-encode opus | vox-send host:5004 --sdp talk.sdp
+  vox-capture | vox-encode opus | vox-send 239.10.0.1:5004                a multicast group
+  vox-recv 0.0.0.0:5004 | vox-send a:5004 b:5004                          a relay
+  vox-capture | vox-encode opus | vox-send --duplex host:5004 | vox-jitter | vox-play    a call
+  vox-capture | vox-encode pcmu | vox-send tcp://0.0.0.0:5004 --listen    whoever connects"
+)]
 pub(crate) struct Args {
     /// Where to: `host:5004`, `[::1]:5004`, `239.1.2.3:5004`; `tcp://host:5004` for RTP over TCP (RFC 4571).
     #[arg(value_name = "HOST:PORT", required = true, value_parser = parse_destination)]

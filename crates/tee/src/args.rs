@@ -11,10 +11,15 @@ use vox_cli::value::Seconds;
 ///
 /// What a slow branch does not take in time is a gap (overrun) in that branch and nothing here. A FIFO whose reader
 /// comes late, or goes and (a record later) comes again, gets the formats of the open streams first.
-///
-/// Example: vox-recv :5004 | vox-jitter | vox-tee keep.vox 'exec:vox-record takes/' | vox-play
 #[derive(Debug, Parser)]
-#[command(name = "vox-tee", version)]
+#[command(
+    name = "vox-tee",
+    version,
+    after_help = "\
+Examples:
+  vox-recv :5004 | vox-jitter | vox-tee keep.vox 'exec:vox-record takes/' | vox-play
+  vox-recv :5004 | vox-tee 'exec:vox-send a:5004' | vox-jitter | vox-play"
+)]
 pub(crate) struct Args {
     /// Where the copies go: a file (which is overwritten), a FIFO, or `exec:COMMAND`, a shell command that reads the
     /// stream on stdin (its stdout is dropped).
