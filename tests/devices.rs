@@ -23,7 +23,7 @@ fn a_click_that_is_said_is_heard_once_at_the_delay_that_is_reported() {
         .spawn(&format!("{environment}\nPULSE_SOURCE=micsrc vox-capture | PULSE_SINK=spk vox-play --stats play.json"));
     let (said, heard) = click(&scratch, &card, 8, |_| ());
     wire.interrupt();
-    wire.wait(Duration::from_secs(3)).succeeded();
+    wire.wait(Duration::from_secs(20)).succeeded();
     let stats = fs::read_to_string(scratch.path("play.json")).expect("statistics");
     assert_eq!(said.len(), 8, "clicks said, at {said:?}");
     let summary: serde_json::Value = serde_json::from_str(stats.lines().last().unwrap_or_default()).expect("a summary");
@@ -91,7 +91,7 @@ fn a_stage_stopped_between_microphone_and_loudspeaker_adds_no_delay() {
         signal(pid, Signal::CONT);
     });
     wire.interrupt();
-    wire.wait(Duration::from_secs(3)).succeeded();
+    wire.wait(Duration::from_secs(20)).succeeded();
     let stats = fs::read_to_string(scratch.path("play.json")).expect("statistics");
     let kept = output_latencies(&stats);
     let delays: Vec<Option<f64>> = said

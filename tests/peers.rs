@@ -229,11 +229,7 @@ fn await_member(receiver: &Running, port: u16) {
         let links = files.filter_map(|entry| fs::read_link(entry.path()).ok());
         Some(links.into_iter().any(|link| inodes.iter().any(|inode| link.to_str() == Some(inode))))
     };
-    assert!(
-        await_until(Duration::from_secs(10), || sockets() == Some(true)),
-        "no socket on {port}: {}",
-        receiver.stderr()
-    );
+    assert!(await_until(LIMIT, || sockets() == Some(true)), "no socket on {port}: {}", receiver.stderr());
 }
 
 /// What a peer wrote.
@@ -249,7 +245,7 @@ fn samples(scratch: &Scratch, name: &str) -> Vec<i16> {
 #[track_caller]
 fn await_raw(scratch: &Scratch, receiver: &Running, said: &Wav) {
     let size = || fs::metadata(scratch.path("heard.raw")).map_or(0, |meta| meta.len() as usize / 2);
-    let whole = await_until(Duration::from_secs(8), || size() >= said.samples.len());
+    let whole = await_until(LIMIT, || size() >= said.samples.len());
     assert!(whole, "{} of {} samples arrive\n{}", size(), said.samples.len(), receiver.stderr());
 }
 

@@ -117,12 +117,12 @@ fn decode_gives_what_play_hears() {
 #[test]
 fn a_virtual_jitter_buffer_changes_nothing_where_nothing_is_lost() {
     let scratch = Scratch::new("virtual-jitter");
-    speech(&scratch, "said.wav", Speech::mono(48_000, 150_001));
-    let encode = "vox-capture said.wav | vox-encode opus";
+    // Longer than a script may take.
+    speech(&scratch, "said.wav", Speech::mono(48_000, 40 * 48_000 + 1));
+    let encode = "vox-capture said.wav | vox-encode opus --complexity 0";
     scratch.run(&format!("{encode} | vox-play direct.wav")).succeeded_silently();
-    let outcome = scratch.run(&format!("{encode} | vox-jitter --virtual | vox-play heard.wav")).succeeded();
+    scratch.run(&format!("{encode} | vox-jitter --virtual | vox-play heard.wav")).succeeded();
     same(&Wav::read(&scratch.path("heard.wav")), &Wav::read(&scratch.path("direct.wav")));
-    assert!(outcome.wall < Duration::from_secs(3), "3 s of audio take {:?}", outcome.wall);
 }
 
 #[test]
@@ -272,10 +272,9 @@ fn packets(scratch: &Scratch, name: &str) -> Vec<(u32, u16, u32, Vec<u8>)> {
 #[test]
 fn a_pipeline_from_file_to_file_runs_faster_than_time() {
     let scratch = Scratch::new("fast");
+    // Longer than a script may take.
     speech(&scratch, "said.wav", Speech::mono(8_000, 8_000 * 60));
-    let outcome = scratch.run("vox-capture said.wav | vox-encode pcmu | vox-decode | vox-play heard.wav");
-    let outcome = outcome.succeeded_silently();
-    assert!(outcome.wall < Duration::from_secs(5), "a minute takes {:?}", outcome.wall);
+    scratch.run("vox-capture said.wav | vox-encode pcmu | vox-decode | vox-play heard.wav").succeeded_silently();
     assert_eq!(fs::metadata(scratch.path("heard.wav")).expect("it is there").len(), 80 + 8_000 * 60 * 2);
 }
 

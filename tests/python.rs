@@ -15,6 +15,8 @@ use vox_frame::{
 
 use rustix::process::Signal;
 
+const LIMIT: Duration = Duration::from_secs(30);
+
 /// How the stage is called.
 fn stats() -> String {
     need(&["python3"]);
@@ -280,11 +282,11 @@ fn what_came_is_passed_on_before_it_waits_and_a_signal_ends_it() {
     let (stage, input) = (running.pid_of("python3"), running.pid_of("sleep"));
     signal(stage, Signal::INT);
     let gone = || !running.members().iter().any(|(_, name)| name == "python3");
-    assert!(await_until(Duration::from_secs(10), gone), "it waits a second for its input, not for ever");
+    assert!(await_until(LIMIT, gone), "it waits a second for its input, not for ever");
     signal(input, Signal::TERM);
     let mut rest = Vec::new();
     stdout.read_to_end(&mut rest).expect("what it wrote last");
-    let outcome = running.wait(Duration::from_secs(10));
+    let outcome = running.wait(LIMIT);
     assert_eq!(outcome.codes[1], 0, "{}", outcome.stderr);
     fs::write(scratch.path("out.vox"), [passed, rest].concat()).expect("a file");
     let entries = read_vox(&scratch.path("out.vox"));

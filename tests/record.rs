@@ -12,6 +12,7 @@ use vox_frame::{
     Stamp, StreamId, Times,
 };
 
+const LIMIT: Duration = Duration::from_secs(30);
 /// When simulated sessions begin.
 const START: i64 = 1_795_000_000_000_000_000;
 const SECOND: i64 = 1_000_000_000;
@@ -452,7 +453,7 @@ fn killed(scratch: &Scratch, kind: &str, after_ms: u64) {
     let script = format!("({source} | vox-send 127.0.0.1:{port}) & vox-recv :{port} | vox-record {name}");
     let running = scratch.spawn(&script);
     let path = scratch.path(&name);
-    assert!(await_until(Duration::from_secs(10), || path.is_file()), "{}", running.stderr());
+    assert!(await_until(LIMIT, || path.is_file()), "{}", running.stderr());
     let began = Instant::now();
     let victim = running.pid_of("vox-record");
     std::thread::sleep(Duration::from_millis(after_ms));
@@ -492,7 +493,7 @@ fn a_killed_recorder_leaves_streams_that_were_over_as_long_as_the_others() {
         let running = scratch.spawn(&format!("{{ cat session.vox; sleep 30; }} | {take} {format} {format}/"));
         let long = scratch.path(&format!("{format}/long.wav"));
         let grown = || fs::metadata(&long).is_ok_and(|file| file.len() > 5 * 16_000);
-        assert!(await_until(Duration::from_secs(10), grown), "{}", running.stderr());
+        assert!(await_until(LIMIT, grown), "{}", running.stderr());
         // As often as files are made whole.
         std::thread::sleep(Duration::from_millis(600));
         signal(running.pid_of("vox-record"), Signal::KILL);

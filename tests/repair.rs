@@ -370,7 +370,7 @@ fn to_gstreamer(name: &str, protection: &str, pipeline: &str, loses: fn(usize) -
         let heard = raw_samples(&fs::read(scratch.path("heard.raw")).unwrap_or_default());
         locate(&expected[..expected.len() - 800], &heard).is_some()
     };
-    assert!(await_until(Duration::from_secs(5), arrived), "{}", receiver.stderr());
+    assert!(await_until(LIMIT, arrived), "{}", receiver.stderr());
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn every_suite_goes_from_vox_to_gstreamer() {
             ))
             .succeeded();
         let arrived = || is_whole(&said, &raw_samples(&fs::read(scratch.path(&heard)).unwrap_or_default()));
-        assert!(await_until(Duration::from_secs(5), arrived), "{name}: {}", receiver.stderr());
+        assert!(await_until(LIMIT, arrived), "{name}: {}", receiver.stderr());
     }
 }
 

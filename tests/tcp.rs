@@ -25,12 +25,12 @@ fn connections(port: u16, state: &str) -> usize {
 
 #[track_caller]
 fn await_listener(port: u16) {
-    assert!(await_until(Duration::from_secs(10), || connections(port, "0A") > 0), "nobody listens on {port}");
+    assert!(await_until(LIMIT, || connections(port, "0A") > 0), "nobody listens on {port}");
 }
 
 #[track_caller]
 fn await_clients(port: u16, count: usize) {
-    assert!(await_until(Duration::from_secs(10), || connections(port, "01") >= count), "nobody connects to {port}");
+    assert!(await_until(LIMIT, || connections(port, "01") >= count), "nobody connects to {port}");
 }
 
 /// A sender whose audio begins when `gate` is opened.

@@ -33,10 +33,10 @@ fn is_free(port: u16) -> bool {
 /// Waits until somebody has bound the UDP port.
 ///
 /// # Panics
-/// When nobody does within 10 s.
+/// When nobody does within 30 s.
 #[track_caller]
 pub fn await_udp(port: u16) {
-    assert!(await_until(Duration::from_secs(10), || udp_is_bound(port)), "nobody binds UDP port {port}");
+    assert!(await_until(Duration::from_secs(30), || udp_is_bound(port)), "nobody binds UDP port {port}");
 }
 
 /// Whether somebody has bound the UDP port.

@@ -194,10 +194,10 @@ impl Running {
     /// The pid of the process of that name in the group.
     ///
     /// # Panics
-    /// When there is none within 10 s.
+    /// When there is none within 30 s.
     pub fn pid_of(&self, name: &str) -> Pid {
         let mut found = None;
-        await_until(Duration::from_secs(10), || {
+        await_until(Duration::from_secs(30), || {
             found = self.members().into_iter().find(|(_, command)| command == name).map(|(pid, _)| pid);
             found.is_some()
         });
