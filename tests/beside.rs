@@ -47,7 +47,7 @@ fn keys_are_heard_by_gstreamer_and_by_us_as_the_description_says() {
     scratch.run(&say("", &format!("127.0.0.1:{own} --sdp keys.sdp"))).succeeded();
     let sdp = fs::read_to_string(scratch.path("keys.sdp")).expect("a description");
     assert!(sdp.contains("a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\n"), "{sdp}");
-    let receiver = scratch.spawn("vox-recv --sdp keys.sdp --idle-timeout 2 --wait 20 >heard.vox");
+    let receiver = scratch.spawn("vox-recv --sdp keys.sdp --idle-timeout 2 --wait 20 --max-age off >heard.vox");
     let forward = scratch.spawn("python3 events-only.py");
     let peer = scratch.spawn(&format!(
         "gst-launch-1.0 -q udpsrc port={events} \
@@ -86,7 +86,7 @@ fn levels_cross_the_network_and_are_shown_without_decoding() {
         let described = format!("127.0.0.1:{port} --extmap 3=audio-level --sdp call.sdp");
         scratch.run(&format!("vox-capture silence: --duration 0.02 | vox-encode {codec} | vox-send {described}"));
         let receiver = scratch.spawn(
-            "vox-recv --sdp call.sdp --idle-timeout 2 --wait 20 | vox-meter --no-decode --json --stats levels --interval 500 >/dev/null",
+            "vox-recv --sdp call.sdp --idle-timeout 2 --wait 20 --max-age off | vox-meter --no-decode --json --stats levels --interval 500 >/dev/null",
         );
         await_udp(port);
         scratch
@@ -111,7 +111,7 @@ fn levels_of_gstreamer_are_read() {
     let scratch = Scratch::new("levels-gst");
     let port = free_port();
     let receiver = scratch.spawn(&format!(
-        "vox-recv 127.0.0.1:{port} --extmap 1=audio-level --idle-timeout 2 --wait 20 \
+        "vox-recv 127.0.0.1:{port} --extmap 1=audio-level --idle-timeout 2 --wait 20 --max-age off \
          | vox-meter --no-decode --json --stats levels --interval 500 >/dev/null"
     ));
     await_udp(port);

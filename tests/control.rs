@@ -148,7 +148,7 @@ fn nothing_is_sent_while_the_key_is_up_and_no_packet_counts_as_lost() {
     let scratch = Scratch::new("control-key");
     let port = free_port();
     assert!(Command::new("mkfifo").arg(scratch.path("key")).status().expect("mkfifo").success());
-    let hear = scratch.spawn(&format!("vox-recv :{port} --idle-timeout 3s --wait 20 >heard.vox"));
+    let hear = scratch.spawn(&format!("vox-recv :{port} --idle-timeout 3s --wait 20 --max-age off >heard.vox"));
     await_udp(port);
     let say = scratch.spawn(&format!(
         "vox-capture tone:440 --rate 8000 --duration 30 | vox-encode pcmu \
@@ -188,10 +188,10 @@ fn a_relay_that_is_muted_sends_the_numbers_without_the_audio() {
     let scratch = Scratch::new("control-relay");
     let (near, far) = (free_port(), free_port());
     assert!(Command::new("mkfifo").arg(scratch.path("relay")).status().expect("mkfifo").success());
-    let hear = scratch.spawn(&format!("vox-recv :{far} --idle-timeout 3s --wait 20 >heard.vox"));
+    let hear = scratch.spawn(&format!("vox-recv :{far} --idle-timeout 3s --wait 20 --max-age off >heard.vox"));
     await_udp(far);
     let relay = scratch.spawn(&format!(
-        "vox-recv :{near} --idle-timeout 2s --wait 20 | vox-send 127.0.0.1:{far} --no-rtcp --control relay"
+        "vox-recv :{near} --idle-timeout 2s --wait 20 --max-age off | vox-send 127.0.0.1:{far} --no-rtcp --control relay"
     ));
     await_udp(near);
     let say = scratch.spawn(&format!(

@@ -86,7 +86,7 @@ fn a_session_is_joined_by_its_name() {
         let outcome = alone(
             &scratch,
             &format!(
-                "vox-recv --join 'a talk' --idle-timeout 2 --wait 20 | vox-jitter --delay 500 | vox-play heard.wav & heard=$!\n\
+                "vox-recv --join 'a talk' --idle-timeout 2 --wait 20 --max-age off | vox-jitter --delay 500 | vox-play heard.wav & heard=$!\n\
                  bound 9875; bound 5353\n\
                  {SAID} vox-send 239.255.7.8:7702 --announce {way} --name 'a talk'\n\
                  wait $heard\n"
@@ -124,7 +124,7 @@ fn what_ffmpeg_announces_by_sap_is_joined() {
     let said = said_late(&scratch);
     let outcome = alone(
         &scratch,
-        "vox-recv --join 'from ffmpeg' --announcer 127.0.0.1 --idle-timeout 2 --wait 20 | vox-jitter --delay 500 | vox-play heard.wav & heard=$!\n\
+        "vox-recv --join 'from ffmpeg' --announcer 127.0.0.1 --idle-timeout 2 --wait 20 --max-age off | vox-jitter --delay 500 | vox-play heard.wav & heard=$!\n\
          bound 9875\n\
          ffmpeg -nostdin -v error -re -i late.wav \
            -c:a pcm_mulaw -metadata title='from ffmpeg' -f sap sap://239.255.7.10:7706\n\

@@ -106,10 +106,11 @@ fn a_transcoder_makes_what_every_telephone_takes() {
     let said = speech(&scratch, "said.wav", Speech::stereo(48_000, 144_000));
     let [from, to] = [(); 2].map(|()| free_port());
     // Static payload type 0 needs no map: it is mu-law at 8000 Hz, mono (RFC 3551, table 4).
-    let heard = scratch
-        .spawn(&format!("vox-recv :{to} --idle-timeout 2 --wait 20 | vox-jitter --delay 500 | vox-play heard.wav"));
+    let heard = scratch.spawn(&format!(
+        "vox-recv :{to} --idle-timeout 2 --wait 20 --max-age off | vox-jitter --delay 500 | vox-play heard.wav"
+    ));
     let transcoder = scratch.spawn(&format!(
-        "vox-recv :{from} --idle-timeout 2 --wait 20 --map 96=opus/48000/2 | vox-jitter --delay 500 | vox-decode --rate 8000 \
+        "vox-recv :{from} --idle-timeout 2 --wait 20 --max-age off --map 96=opus/48000/2 | vox-jitter --delay 500 | vox-decode --rate 8000 \
          --channels 1 | vox-encode pcmu | vox-send 127.0.0.1:{to}"
     ));
     await_udp(from);

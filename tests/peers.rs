@@ -71,7 +71,7 @@ fn a_multicast_group_is_heard_by_two() {
     let group = format!("239.255.{}.{}:{port}", port >> 8 & 0xff, port & 0xff);
     let listen = |name: &str| {
         scratch.spawn(&format!(
-            "vox-recv {group} --interface lo --idle-timeout 2s --wait 20 | vox-jitter --delay 500 | vox-play {name}"
+            "vox-recv {group} --interface lo --idle-timeout 2s --wait 20 --max-age off | vox-jitter --delay 500 | vox-play {name}"
         ))
     };
     let first = listen("first.wav");
@@ -142,7 +142,7 @@ fn gstreamer_to_vox_by_sdp(name: &str, call: &Call, media: &str) {
     let description = format!("{head}{}", media.replace("PORT", &port.to_string()));
     fs::write(scratch.path("call.sdp"), description).expect("a description");
     let receiver = scratch
-        .spawn("vox-recv --sdp call.sdp --idle-timeout 3s --wait 20 | vox-jitter --delay 500 | vox-play heard.wav");
+        .spawn("vox-recv --sdp call.sdp --idle-timeout 3s --wait 20 --max-age off | vox-jitter --delay 500 | vox-play heard.wav");
     await_udp(port);
     let (source, encode) = ("gst-launch-1.0 -q filesrc location=said.wav ! wavparse", call.gst_send);
     scratch.run(&format!("{source} ! {encode} ! udpsink host=127.0.0.1 port={port}")).succeeded();
@@ -163,7 +163,7 @@ fn a_call_goes_over_ipv6() {
     let said = speech(&scratch, "said.wav", PCMU.speech);
     let port = free_port();
     let receiver = scratch.spawn(&format!(
-        "vox-recv '[::1]:{port}' --idle-timeout 2s --wait 20 | vox-jitter --delay 500 | vox-play heard.wav"
+        "vox-recv '[::1]:{port}' --idle-timeout 2s --wait 20 --max-age off | vox-jitter --delay 500 | vox-play heard.wav"
     ));
     await_udp(port);
     scratch.run(&format!("vox-capture said.wav | vox-encode pcmu | vox-send '[::1]:{port}'")).succeeded_silently();
@@ -183,7 +183,7 @@ fn group_call(name: &str, group: &str, receive: &str) -> (Wav, Wav, String) {
              ip link set lo up; ip link add d0 type veth peer name d1; ip link set d1 up\n\
              ip addr add 192.0.2.1/24 dev d0; ip link set d0 up multicast on\n\
              ip -6 addr add 2001:db8::1/64 dev d0 nodad; ip route add 224.0.0.0/4 dev d0\n\
-             vox-recv '{group}:5004' --interface d0 {receive} --idle-timeout 2s --wait 20 | vox-jitter --delay 500 | vox-play heard.wav &\n\
+             vox-recv '{group}:5004' --interface d0 {receive} --idle-timeout 2s --wait 20 --max-age off | vox-jitter --delay 500 | vox-play heard.wav &\n\
              until grep -qi ':138C ' /proc/net/udp /proc/net/udp6; do sleep 0.05; done\n\
              vox-capture said.wav | vox-encode pcmu | vox-send '{group}:5004' --interface d0 --sdp call.sdp\n\
              wait\n"

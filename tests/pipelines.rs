@@ -197,8 +197,9 @@ fn opus_over_rtp_arrives_whole() {
 /// said.wav through the main job, on loopback, into heard.wav.
 fn over_rtp(scratch: &Scratch, encode: &str) {
     let port = free_port();
-    let receiver = scratch
-        .spawn(&format!("vox-recv :{port} --idle-timeout 2s --wait 20 | vox-jitter --delay 500 | vox-play heard.wav"));
+    let receiver = scratch.spawn(&format!(
+        "vox-recv :{port} --idle-timeout 2s --wait 20 --max-age off | vox-jitter --delay 500 | vox-play heard.wav"
+    ));
     await_udp(port);
     scratch.run(&format!("vox-capture said.wav | {encode} | vox-send 127.0.0.1:{port}")).succeeded_silently();
     receiver.wait(LIMIT).succeeded();
@@ -214,7 +215,7 @@ fn a_player_hears_two_receivers_on_one_pipe() {
         Wav { rate: 48_000, channels: 1, samples }.write(&scratch.path(name));
     }
     let receiver = scratch.spawn(&format!(
-        "{{ vox-recv :{left} --idle-timeout 2s --wait 20 & vox-recv :{right} --idle-timeout 2s; }} | vox-play heard.wav"
+        "{{ vox-recv :{left} --idle-timeout 2s --wait 20 --max-age off & vox-recv :{right} --idle-timeout 2s --max-age off; }} | vox-play heard.wav"
     ));
     await_udp(left);
     await_udp(right);
@@ -234,9 +235,9 @@ fn a_relay_keeps_what_rtp_says() {
     let scratch = Scratch::new("relay");
     let said = speech(&scratch, "said.wav", Speech::mono(8_000, 16_000));
     let (first, second) = (free_port(), free_port());
-    let receiver = scratch.spawn(&format!("vox-recv :{second} --idle-timeout 2s --wait 20 >second.vox"));
+    let receiver = scratch.spawn(&format!("vox-recv :{second} --idle-timeout 2s --wait 20 --max-age off >second.vox"));
     let relay = scratch.spawn(&format!(
-        "vox-recv :{first} --idle-timeout 2s --wait 20 | tee -i first.vox | vox-send 127.0.0.1:{second}"
+        "vox-recv :{first} --idle-timeout 2s --wait 20 --max-age off | tee -i first.vox | vox-send --max-age off 127.0.0.1:{second}"
     ));
     await_udp(first);
     await_udp(second);

@@ -60,8 +60,9 @@ fn said(scratch: &Scratch) -> Wav {
 fn through_a_relay(name: &str, protection: &str, loses: fn(usize) -> bool) -> (usize, Value) {
     let scratch = Scratch::new(name);
     let (said, port) = (said(&scratch), free_port());
-    let receiver =
-        scratch.spawn(&format!("vox-recv --no-rtcp --idle-timeout 1.5 --wait 20 --stats stats :{port} >heard.vox"));
+    let receiver = scratch.spawn(&format!(
+        "vox-recv --no-rtcp --idle-timeout 1.5 --wait 20 --max-age off --stats stats :{port} >heard.vox"
+    ));
     await_udp(port);
     let relay = Relay::new(port, loses);
     scratch
@@ -102,8 +103,9 @@ fn everything_together_and_encrypted_is_repaired() {
     let scratch = Scratch::new("repair-key");
     fs::write(scratch.path("key"), "30".repeat(30)).expect("a key");
     let (said, port) = (said(&scratch), free_port());
-    let receiver = scratch
-        .spawn(&format!("vox-recv --no-rtcp --srtp key --idle-timeout 1.5 --wait 20 --stats stats :{port} >heard.vox"));
+    let receiver = scratch.spawn(&format!(
+        "vox-recv --no-rtcp --srtp key --idle-timeout 1.5 --wait 20 --max-age off --stats stats :{port} >heard.vox"
+    ));
     await_udp(port);
     let relay = Relay::new(port, |place| place > 18 && place % 7 == 3 && place < 100);
     scratch
@@ -133,8 +135,9 @@ fn asked_for(name: &str, send: &str, recv: &str) -> Value {
         scratch.run(&format!("sed -i 's/m=audio {port}/m=audio {to}/' call.sdp")).succeeded();
     }
     let from = if recv.contains("call.sdp") { String::new() } else { format!(":{to}") };
-    let receiver = scratch
-        .spawn(&format!("vox-recv --rtcp-mux {recv} {from} --idle-timeout 1.5 --wait 20 --stats stats >heard.vox"));
+    let receiver = scratch.spawn(&format!(
+        "vox-recv --rtcp-mux {recv} {from} --idle-timeout 1.5 --wait 20 --max-age off --stats stats >heard.vox"
+    ));
     await_udp(to);
     scratch.run(&format!("vox-capture said.wav | {send}")).succeeded();
     receiver.wait(LIMIT).succeeded();
@@ -181,7 +184,7 @@ fn encrypted_call(protection: &str) -> (usize, usize) {
     let reports = "--rtcp-mux --rtcp-interval 0.3 --bandwidth 1000000";
     let nack = if protection.contains("--rtx") { "--nack 400" } else { "" };
     let receiver = scratch.spawn(&format!(
-        "vox-recv :{to} {secure} {reports} {nack} --idle-timeout 1.5 --wait 20 --stats stats >heard.vox"
+        "vox-recv :{to} {secure} {reports} {nack} --idle-timeout 1.5 --wait 20 --max-age off --stats stats >heard.vox"
     ));
     await_udp(to);
     scratch
@@ -283,8 +286,9 @@ fn from_gstreamer(name: &str, protect: &str, loses: fn(usize) -> bool) -> (usize
     let source = "gst-launch-1.0 -q filesrc location=said.wav ! wavparse ! mulawenc";
     scratch.run(&format!("{source} ! mulawdec ! filesink location=coded.raw")).succeeded();
     let port = free_port();
-    let receiver =
-        scratch.spawn(&format!("vox-recv --no-rtcp --idle-timeout 1.5 --wait 20 --stats stats :{port} >heard.vox"));
+    let receiver = scratch.spawn(&format!(
+        "vox-recv --no-rtcp --idle-timeout 1.5 --wait 20 --max-age off --stats stats :{port} >heard.vox"
+    ));
     await_udp(port);
     let relay = Relay::new(port, loses);
     scratch
@@ -329,7 +333,7 @@ fn gstreamer_sends_again_what_we_ask_for_in_a_stream_of_its_own() {
     await_udp(through);
     let receiver = scratch.spawn(&format!(
         "vox-recv :{port} --nack 400 --rtcp-to 127.0.0.1:{back} --rtcp-interval 0.3 --bandwidth 1000000 \
-         --idle-timeout 1.5 --wait 20 --stats stats >heard.vox"
+         --idle-timeout 1.5 --wait 20 --max-age off --stats stats >heard.vox"
     ));
     [port, port + 1].into_iter().for_each(await_udp);
     // Whether it ends is its own affair: its session forgets to in one run of fifty, also when nobody reports to it.

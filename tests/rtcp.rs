@@ -81,7 +81,7 @@ fn call_of_gstreamer(attempt: u32) -> Option<(Scratch, String)> {
     let _there = scratch.spawn(&control_relay(there, port + 1));
     let _back = scratch.spawn(&control_relay(back, own));
     let receiver = scratch.spawn(&format!(
-        "vox-recv :{port} --rtcp-interval 0.3 --rtcp-to 127.0.0.1:{back} --idle-timeout 2s --wait 20 > heard.vox"
+        "vox-recv :{port} --rtcp-interval 0.3 --rtcp-to 127.0.0.1:{back} --idle-timeout 2s --wait 20 --max-age off > heard.vox"
     ));
     [port, there, back].into_iter().for_each(await_udp);
     let mut sender = scratch.spawn(&format!(
@@ -112,7 +112,7 @@ fn reports_of_ffmpeg_date_its_stream() {
     need(&["ffmpeg"]);
     let scratch = Scratch::new("rtcp-from-ffmpeg");
     let port = free_port();
-    let receiver = scratch.spawn(&format!("vox-recv :{port} --idle-timeout 2s --wait 20 > heard.vox"));
+    let receiver = scratch.spawn(&format!("vox-recv :{port} --idle-timeout 2s --wait 20 --max-age off > heard.vox"));
     await_udp(port);
     scratch
         .run(&format!(
@@ -196,7 +196,7 @@ fn reports_tell_what_the_network_was_set_to_and_reach_an_encoder() {
     let _control = scratch.spawn(&control_relay(through + 1, port + 1));
     assert!(Command::new("mkfifo").arg(scratch.path("control")).status().expect("mkfifo").success());
     let receiver = scratch.spawn(&format!(
-        "vox-recv :{port} --rtcp-interval 0.3 --bandwidth 1000000 --stats heard.json --idle-timeout 2s --wait 20 > heard.vox"
+        "vox-recv :{port} --rtcp-interval 0.3 --bandwidth 1000000 --stats heard.json --idle-timeout 2s --wait 20 --max-age off > heard.vox"
     ));
     [port, through, through + 1].into_iter().for_each(await_udp);
     let reader = scratch.spawn("cat control > advice");
@@ -255,8 +255,9 @@ fn reports_of_gstreamer_on_the_same_network_say_the_same() {
 fn reports_share_the_port_where_that_is_agreed() {
     let scratch = Scratch::new("rtcp-mux");
     let port = free_port();
-    let receiver = scratch
-        .spawn(&format!("vox-recv :{port} --rtcp-mux --rtcp-interval 0.3 --idle-timeout 2s --wait 20 > heard.vox"));
+    let receiver = scratch.spawn(&format!(
+        "vox-recv :{port} --rtcp-mux --rtcp-interval 0.3 --idle-timeout 2s --wait 20 --max-age off > heard.vox"
+    ));
     await_udp(port);
     scratch
         .run(&format!(
@@ -273,8 +274,8 @@ fn reports_share_the_port_where_that_is_agreed() {
 fn a_sender_that_is_interrupted_says_goodbye() {
     let scratch = Scratch::new("rtcp-bye");
     let port = free_port();
-    let receiver =
-        scratch.spawn(&format!("vox-recv :{port} --stats heard.json --idle-timeout 3s --wait 20 > heard.vox"));
+    let receiver = scratch
+        .spawn(&format!("vox-recv :{port} --stats heard.json --idle-timeout 3s --wait 20 --max-age off > heard.vox"));
     await_udp(port);
     let sender = scratch.spawn(&format!(
         "vox-capture tone:440 --rate 8000 | vox-encode pcmu | vox-send 127.0.0.1:{port} --stats sent.json"
@@ -318,8 +319,9 @@ fn a_key_that_is_pressed_is_heard_as_an_event() {
     let scratch = Scratch::new("keys");
     let port = free_port();
     fs::write(scratch.path("keys.vox"), stream_with_key("7")).expect("a stream");
-    let receiver = scratch
-        .spawn(&format!("vox-recv :{port} --map 101=telephone-event/8000 --idle-timeout 2s --wait 20 > heard.vox"));
+    let receiver = scratch.spawn(&format!(
+        "vox-recv :{port} --map 101=telephone-event/8000 --idle-timeout 2s --wait 20 --max-age off > heard.vox"
+    ));
     await_udp(port);
     scratch.run(&format!("vox-send 127.0.0.1:{port} < keys.vox")).succeeded_silently();
     receiver.wait(LIMIT).succeeded();
@@ -372,11 +374,12 @@ fn stream_with_key(key: &str) -> Vec<u8> {
 fn a_relay_keeps_numbers_times_markers_and_sizes() {
     let scratch = Scratch::new("relay");
     let (first, second) = (free_port(), free_port());
-    let receiver = scratch.spawn(&format!("vox-recv :{second} --idle-timeout 2s --wait 20 --no-rtcp > second.vox"));
+    let receiver =
+        scratch.spawn(&format!("vox-recv :{second} --idle-timeout 2s --wait 20 --max-age off --no-rtcp > second.vox"));
     await_udp(second);
     let relay = scratch.spawn(&format!(
-        "vox-recv :{first} --map 101=telephone-event/8000 --idle-timeout 2s --wait 20 --no-rtcp | tee first.vox \
-         | vox-send 127.0.0.1:{second} --no-rtcp"
+        "vox-recv :{first} --map 101=telephone-event/8000 --idle-timeout 2s --wait 20 --max-age off --no-rtcp | tee first.vox \
+         | vox-send 127.0.0.1:{second} --no-rtcp --max-age off"
     ));
     await_udp(first);
     fs::write(scratch.path("keys.vox"), stream_with_key("#")).expect("a stream");
@@ -400,7 +403,7 @@ fn a_relay_keeps_numbers_times_markers_and_sizes() {
 fn a_broken_destination_does_not_hold_up_the_others() {
     let scratch = Scratch::new("refused");
     let (nobody, port) = (free_port(), free_port());
-    let receiver = scratch.spawn(&format!("vox-recv :{port} --idle-timeout 1s --wait 20 > heard.vox"));
+    let receiver = scratch.spawn(&format!("vox-recv :{port} --idle-timeout 1s --wait 20 --max-age off > heard.vox"));
     await_udp(port);
     let began = Instant::now();
     scratch

@@ -94,7 +94,7 @@ fn every_suite_goes_from_gstreamer_to_vox() {
         let Suite { name, cipher, auth, .. } = suite;
         let receiver = scratch
             .shell(&format!(
-                "vox-recv --srtp env:VOX_KEY --srtp-suite {name} --idle-timeout 1.5 --wait 20 --stats stats :{port} >heard.vox"
+                "vox-recv --srtp env:VOX_KEY --srtp-suite {name} --idle-timeout 1.5 --wait 20 --max-age off --stats stats :{port} >heard.vox"
             ))
             .env("VOX_KEY", &key)
             .spawn();
@@ -151,7 +151,8 @@ fn ffmpeg_is_heard() {
         .succeeded();
     let port = free_port();
     secret(&scratch, "key", &hex(&SUITES[0]));
-    let receiver = scratch.spawn(&format!("vox-recv --srtp key --idle-timeout 1.5 --wait 20 :{port} >heard.vox"));
+    let receiver =
+        scratch.spawn(&format!("vox-recv --srtp key --idle-timeout 1.5 --wait 20 --max-age off :{port} >heard.vox"));
     await_udp(port);
     scratch
         .run(&format!(
@@ -191,7 +192,7 @@ fn replayed_and_forged_packets_are_dropped_and_counted() {
     let (port, middle) = (free_port(), UdpSocket::bind("127.0.0.1:0").expect("a socket"));
     secret(&scratch, "key", &hex(&SUITES[2]));
     let receiver = scratch.spawn(&format!(
-        "vox-recv --no-rtcp --srtp key --srtp-suite AEAD_AES_128_GCM --idle-timeout 1.5 --wait 20 --stats stats :{port} >heard.vox"
+        "vox-recv --no-rtcp --srtp key --srtp-suite AEAD_AES_128_GCM --idle-timeout 1.5 --wait 20 --max-age off --stats stats :{port} >heard.vox"
     ));
     await_udp(port);
     let to = middle.local_addr().expect("an address");
