@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use vox_codec::Effort;
 use vox_frame::{Codec, Format, Rate, Stamp};
 use vox_rtp::PayloadFormat;
 
@@ -45,6 +46,7 @@ pub struct Bridge {
     /// Nothing is mixed until somebody says something.
     rests: bool,
     marker: bool,
+    effort: Effort,
 }
 
 /// A rate and channels that somebody hears.
@@ -69,6 +71,7 @@ impl Bridge {
             silent: 0,
             rests: true,
             marker: true,
+            effort: Effort::Full,
         }
     }
 
@@ -138,7 +141,11 @@ impl Bridge {
         }
         let group = match self.buses.get(&key).and_then(|bus| bus.groups.iter().position(|g| g.shape() == shape)) {
             Some(_) => None,
-            None => Some(Group::new(shape.clone(), &self.config)?),
+            None => {
+                let mut group = Group::new(shape.clone(), &self.config)?;
+                group.set_effort(self.effort);
+                Some(group)
+            }
         };
         if !self.buses.contains_key(&key) {
             let head = frame(self.head, key.0);
@@ -162,6 +169,14 @@ impl Bridge {
         if bus.groups.is_empty() {
             self.buses.remove(&key);
             self.speakers.values_mut().for_each(|speaker| speaker.remove_bus(key));
+        }
+    }
+
+    /// Takes that much time for encoding from now on.
+    pub fn set_effort(&mut self, effort: Effort) {
+        if self.effort != effort {
+            self.effort = effort;
+            self.buses.values_mut().flat_map(|bus| &mut bus.groups).for_each(|group| group.set_effort(effort));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use vox_codec::BlockEncoder;
+use vox_codec::{BlockEncoder, Effort};
 use vox_dsp::Limiter;
 use vox_frame::Codec;
 
@@ -85,6 +85,15 @@ impl Group {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.listeners.is_empty()
+    }
+
+    /// Takes that much time for encoding from now on.
+    pub(crate) fn set_effort(&mut self, effort: Effort) {
+        let own = self.listeners.values_mut().flatten().map(|own| &mut own.lane);
+        for lane in own.chain([&mut self.shared]) {
+            // libopus takes every one of these values; one that it refused would leave it as it was.
+            let _refused = lane.encoder.set_effort(effort);
+        }
     }
 
     /// How many have an encoder of their own.

@@ -22,3 +22,4 @@ mod speaker;
 
 pub use bridge::{Bridge, Mixed};
 pub use config::{Audience, Config, Error, Packet, PersonId, Shape};
+pub use vox_codec::Effort;

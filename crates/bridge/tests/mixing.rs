@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use vox_bridge::{Audience, Bridge, Config, Packet, PersonId, Shape};
+use vox_bridge::{Audience, Bridge, Config, Effort, Packet, PersonId, Shape};
 use vox_codec::{BlockEncoder, DecoderOptions, OpusSettings, StreamDecoder};
 use vox_frame::{Audio, Channels, Codec, Format, MediaTime, Rate, SequenceNumber, Stamp, StreamId, Times};
 use vox_rtp::PayloadFormat;
@@ -267,6 +267,34 @@ fn a_talker_is_sixty_db_down_in_what_he_hears_whatever_the_codecs() {
         for (from, speaker, other) in [(300, 1, 2), (2_900, 2, 1)] {
             let down = 10.0 * (energy(other, from) / energy(speaker, from)).log10();
             assert!(down > 60.0, "{codec:?}: {speaker} is only {down} dB down");
+        }
+    }
+}
+
+#[test]
+fn a_change_of_effort_is_heard_by_nobody() {
+    let mut rig = Rig::new(Config::default());
+    // One hears it by the common encoder, and one, who says nothing that can be heard, by his own.
+    for who in [2, 3] {
+        rig.listens(who, Codec::Opus, 48_000);
+    }
+    rig.says(1, Codec::L16, 48_000, 0, &tone(700.0, 48_000, 144_000), at_once);
+    rig.says(2, Codec::L16, 48_000, 0, &[1.0 / 32_768.0; 144_000], at_once);
+    for (until, effort) in [(1_000, Effort::Light), (2_000, Effort::Full)] {
+        rig.run(until);
+        rig.bridge.set_effort(effort);
+    }
+    rig.run(2_950);
+    for who in [2, 3] {
+        let modes: Vec<bool> = rig.heard[&who].iter().map(|(.., payload)| payload[0] >> 3 >= 16).collect();
+        let changes = modes.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        assert_eq!(changes, 2, "{modes:?}");
+        let heard = rig.samples(who, &Codec::Opus);
+        for (n, block) in heard[15_000..130_000].chunks_exact(960).enumerate() {
+            let all: f64 = block.iter().map(|sample| f64::from(*sample).powi(2)).sum::<f64>() / 960.0;
+            // The block is 14 periods long; of a sine, its power is twice the square of its component.
+            let loud = (power(block, 700.0, 48_000.0) * 4.0 * 2.0 / all).min(1.0);
+            assert!(loud > 0.9 && (0.035..0.055).contains(&all), "{who}, block {n}: {loud} of {all}");
         }
     }
 }

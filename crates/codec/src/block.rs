@@ -9,6 +9,23 @@ use crate::g711::Law;
 use crate::opus::{Application, MAX_PACKET, OpusSettings, sample_rate};
 use crate::{Error, linear};
 
+/// How much time an encoder takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Effort {
+    /// As its settings say.
+    #[default]
+    Full,
+    /// Opus in a third of it: by transform alone (RFC 6716, section 2.1.4: CELT) and with a quarter more bits; what a
+    /// receiver makes up for a lost packet is worse. Other codecs take no time.
+    Light,
+}
+
+/// Complexity of Opus at [`Effort::Light`]: the least at which the transform knows of pitch.
+const LIGHT_COMPLEXITY: u8 = 5;
+
+/// Bits a second beyond one a sample at [`Effort::Light`]; libopus itself takes 3000 beyond.
+const LIGHT_BITS: u32 = 16_000;
+
 /// Encodes blocks of samples, each to one payload. A copy goes on as the original would have: what was sent to many can
 /// become different for each of them without a seam.
 pub struct BlockEncoder {
@@ -62,6 +79,17 @@ impl BlockEncoder {
         Ok(())
     }
 
+    /// Takes that much time from now on. The change is not heard: libopus lets one mode fade into the other.
+    ///
+    /// # Errors
+    /// Where libopus refuses it.
+    pub fn set_effort(&mut self, effort: Effort) -> Result<(), Error> {
+        match &mut self.kind {
+            Kind::Law(_) | Kind::L16 => Ok(()),
+            Kind::Opus(state) => state.set_effort(effort),
+        }
+    }
+
     /// An encoder in the same state.
     ///
     /// # Errors
@@ -82,6 +110,8 @@ struct OpusState {
     rate: c_int,
     channels: c_int,
     lookahead: u32,
+    complexity: u8,
+    bitrate: Option<u32>,
 }
 
 // SAFETY: the state is plain memory that only its owner touches; libopus keeps nothing by thread.
@@ -99,10 +129,10 @@ impl OpusState {
             Application::LowDelay => opusic_sys::OPUS_APPLICATION_RESTRICTED_LOWDELAY,
         };
         let mut state = Self::create(known as c_int, channels.count() as c_int, application)?;
-        let bitrate = settings.bitrate.map_or(opusic_sys::OPUS_AUTO, |bits| bits as c_int);
+        state.complexity = settings.complexity;
+        state.bitrate = settings.bitrate;
+        state.set_effort(Effort::Full)?;
         for (request, value) in [
-            (opusic_sys::OPUS_SET_BITRATE_REQUEST, bitrate),
-            (opusic_sys::OPUS_SET_COMPLEXITY_REQUEST, c_int::from(settings.complexity)),
             (opusic_sys::OPUS_SET_INBAND_FEC_REQUEST, c_int::from(settings.fec)),
             (opusic_sys::OPUS_SET_PACKET_LOSS_PERC_REQUEST, c_int::from(settings.loss)),
             (opusic_sys::OPUS_SET_DTX_REQUEST, c_int::from(settings.dtx)),
@@ -128,7 +158,22 @@ impl OpusState {
         // SAFETY: the rate and the channels are ones that libopus takes, and `error` outlives the call.
         let state = unsafe { opusic_sys::opus_encoder_create(rate, channels, application, &raw mut error) };
         let state = NonNull::new(state).ok_or_else(|| Error::Opus(format!("no encoder (error {error})")))?;
-        Ok(Self { state, rate, channels, lookahead: 0 })
+        Ok(Self { state, rate, channels, lookahead: 0, complexity: 0, bitrate: None })
+    }
+
+    fn set_effort(&mut self, effort: Effort) -> Result<(), Error> {
+        // That it is music is what libopus calls a sound that is not to be modelled as one voice: a mix is not.
+        let (signal, complexity, bitrate) = match effort {
+            Effort::Full => (opusic_sys::OPUS_AUTO, self.complexity, self.bitrate),
+            Effort::Light => {
+                let bits = LIGHT_BITS + (self.rate * self.channels).unsigned_abs();
+                (opusic_sys::OPUS_SIGNAL_MUSIC, LIGHT_COMPLEXITY, self.bitrate.or(Some(bits)))
+            }
+        };
+        let bitrate = bitrate.map_or(opusic_sys::OPUS_AUTO, |bits| bits as c_int);
+        self.set(opusic_sys::OPUS_SET_SIGNAL_REQUEST, signal)?;
+        self.set(opusic_sys::OPUS_SET_COMPLEXITY_REQUEST, c_int::from(complexity))?;
+        self.set(opusic_sys::OPUS_SET_BITRATE_REQUEST, bitrate)
     }
 
     fn set(&mut self, request: c_int, value: c_int) -> Result<(), Error> {
@@ -157,7 +202,7 @@ impl OpusState {
 
     fn fork(&self) -> Result<Self, Error> {
         let mut copy = Self::create(self.rate, self.channels, opusic_sys::OPUS_APPLICATION_VOIP)?;
-        copy.lookahead = self.lookahead;
+        (copy.lookahead, copy.complexity, copy.bitrate) = (self.lookahead, self.complexity, self.bitrate);
         // SAFETY: an encoder's state is one block of memory of that size without pointers into itself; libopus documents
         // that a shallow copy of it is an encoder. Both were made for the same channels.
         unsafe {
@@ -199,6 +244,29 @@ mod tests {
             other.encode(&tone(n * 960), &mut second).unwrap();
             assert_eq!(first, second);
         }
+    }
+
+    #[test]
+    fn light_effort_does_without_the_model_of_a_voice_and_full_takes_it_up_again() {
+        let settings = OpusSettings { complexity: 4, ..OpusSettings::default() };
+        let mut encoder = BlockEncoder::new(&Codec::Opus, Rate::HZ_48000, Channels::MONO, &settings).unwrap();
+        let mut modes = Vec::new();
+        for n in 0..60 {
+            match n {
+                20 => encoder.set_effort(Effort::Light).unwrap(),
+                40 => {
+                    encoder.fork().and_then(|mut fork| fork.set_effort(Effort::Full).map(|()| encoder = fork)).unwrap()
+                }
+                _ => {}
+            }
+            let mut payload = Vec::new();
+            encoder.encode(&tone(n * 960), &mut payload).unwrap();
+            // RFC 6716, section 3.1: from configuration 16 on it is CELT alone.
+            modes.push(payload[0] >> 3 >= 16);
+        }
+        // What comes between two modes may take a packet.
+        assert!(modes[..20].iter().chain(&modes[42..]).all(|is_light| !is_light), "{modes:?}");
+        assert!(modes[22..40].iter().all(|is_light| *is_light), "{modes:?}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod pieces;
 mod repeat;
 mod slots;
 
-pub use block::BlockEncoder;
+pub use block::{BlockEncoder, Effort};
 pub use decoder::StreamDecoder;
 pub use encoder::{Coded, OpusStreamEncoder};
 pub use error::Error;

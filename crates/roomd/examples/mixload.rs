@@ -1,7 +1,7 @@
 //! What mixing costs: participants who all talk, or of whom one does, through a bridge on a simulated clock, as fast as
 //! it goes. One JSON line a run.
 //!
-//!     mixload [--codec pcmu|opus] [--rate HZ] [--participants N] [--talkers N] [--seconds S]
+//!     mixload [--codec pcmu|opus] [--rate HZ] [--participants N] [--talkers N] [--seconds S] [--light]
 //!
 //! `bareMicroseconds` is what decoding and encoding alone take in the same run: the least that a mixer can do.
 //! A participant that talks is decoded, buffered, mixed without himself, limited and encoded; a core is full where that
@@ -12,7 +12,7 @@ use std::error::Error;
 use clap::Parser;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
-use vox_bridge::{Bridge, Config, Packet, PersonId, Shape};
+use vox_bridge::{Bridge, Config, Effort, Packet, PersonId, Shape};
 use vox_codec::{BlockEncoder, DecoderOptions, StreamDecoder};
 use vox_frame::{Audio, Channels, Codec, Format, MediaTime, Rate, SequenceNumber, Stamp, StreamId, Times};
 use vox_rtp::PayloadFormat;
@@ -35,6 +35,9 @@ struct Args {
     seconds: i64,
     #[arg(long, default_value_t = 4)]
     complexity: u8,
+    /// Mix as a server does that is busy; what is heard is encoded as ever.
+    #[arg(long)]
+    light: bool,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -48,7 +51,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     config.max_listeners = args.participants as usize;
     let said = said(&codec, rate, args.seconds, &config)?;
     let talkers = args.talkers.unwrap_or(args.participants);
+    let effort = if args.light { Effort::Light } else { Effort::Full };
     let mut bridge = Bridge::new(config, Stamp::from_ns(0));
+    bridge.set_effort(effort);
     let mut format = Format::new(codec.clone(), clock, Channels::MONO, clock.hz() / 50);
     format.live = true;
     let carried = PayloadFormat::new(codec.clone(), clock, Channels::MONO);
@@ -83,10 +88,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let spent = processor_ns() - begun;
     let each = spent as f64 / 1e3 / f64::from(args.participants) / (args.seconds * 50) as f64;
-    let bare = bare(&said, &format, &shape, &config)?;
+    let bare = bare(&said, &format, &shape, &config, effort)?;
     let line = json!({
         "codec": args.codec,
         "rate": args.rate,
+        "light": args.light,
         "participants": args.participants,
         "talkers": talkers,
         "packetsMixed": packets,
@@ -102,9 +108,16 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Microseconds of a packet decoded and encoded, and nothing else.
-fn bare(said: &[Vec<u8>], format: &Format, shape: &Shape, config: &Config) -> Result<f64, Box<dyn Error>> {
+fn bare(
+    said: &[Vec<u8>],
+    format: &Format,
+    shape: &Shape,
+    config: &Config,
+    effort: Effort,
+) -> Result<f64, Box<dyn Error>> {
     let mut decoder = StreamDecoder::new(format, DecoderOptions::default())?;
     let mut encoder = BlockEncoder::new(&shape.codec, shape.rate, shape.channels, &config.opus)?;
+    encoder.set_effort(effort)?;
     let ticks = u64::from(format.rate.hz()) / 50;
     let block = shape.rate.hz() as usize / 50;
     let (mut samples, mut payload) = (Vec::new(), Vec::new());

@@ -40,6 +40,9 @@ const METRICS: &[(&str, &str, &str, MetricType)] = &[
     ("packetsRefused", "voxpipe_packets_refused", "Packets beyond the rate", MetricType::Counter),
     ("packetsQuiet", "voxpipe_packets_quiet", "Packets that were not among the loudest", MetricType::Counter),
     ("packetsUnheard", "voxpipe_packets_unheard", "Packets that nobody was to hear", MetricType::Counter),
+    ("packetsNotMixed", "voxpipe_packets_not_mixed", "Packets that found too many before them", MetricType::Counter),
+    ("packetsNotRecorded", "voxpipe_packets_not_recorded", "Packets that no disk kept up with", MetricType::Counter),
+    ("mixersBusy", "voxpipe_mixers_busy", "Mixers that encode with less effort", MetricType::Gauge),
     ("sendErrors", "voxpipe_send_errors", "Datagrams that the system did not take", MetricType::Counter),
 ];
 

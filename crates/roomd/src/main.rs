@@ -6,6 +6,7 @@ mod clients;
 mod control;
 mod ctl;
 mod doors;
+mod effort;
 mod foreigners;
 mod guesses;
 mod guests;

@@ -9,11 +9,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use vox_bridge::{Audience, Bridge, Config, Packet, PersonId, Shape};
+use vox_bridge::{Audience, Bridge, Config, Effort, Packet, PersonId, Shape};
 use vox_cli::warn;
 use vox_frame::{Codec, Rate, Stamp};
 use vox_room::{DeskOrder, Hearers, MixWish};
 use vox_sys::{Clock, pipe};
+
+use crate::effort::Governor;
 
 /// Packets that may wait for a mixer; those beyond are not mixed.
 const MAX_WAITING: usize = 16_384;
@@ -47,6 +49,8 @@ pub(crate) struct Mixers {
     rung: Arc<AtomicBool>,
     /// Packets that found too many before them.
     pub(crate) dropped: u64,
+    /// Mixers that are busy, and encode with less effort.
+    light: Arc<AtomicUsize>,
 }
 
 impl Mixers {
@@ -59,7 +63,7 @@ impl Mixers {
         let (bell, ringer) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
         ringer.set_nonblocking(true)?;
-        let rung = Arc::new(AtomicBool::new(false));
+        let (rung, light) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let mut all = Vec::new();
         for _ in 0..threads.max(1) {
             let (orders, ordered) = channel();
@@ -72,13 +76,20 @@ impl Mixers {
                 rung: Arc::clone(&rung),
                 config,
                 clock,
+                governor: Governor::new(clock.now()),
+                light: Arc::clone(&light),
                 desks: BTreeMap::new(),
                 due: BTreeSet::new(),
             };
             thread::Builder::new().name("mixer".to_owned()).spawn(move || mixer.run())?;
             all.push((orders, waiting));
         }
-        Ok(Self { threads: all, outcomes, bell, rung, dropped: 0 })
+        Ok(Self { threads: all, outcomes, bell, rung, dropped: 0, light })
+    }
+
+    /// How many mixers are so busy that they encode with less effort.
+    pub(crate) fn light(&self) -> usize {
+        self.light.load(Ordering::Relaxed)
     }
 
     pub(crate) const fn bell(&self) -> &UnixStream {
@@ -134,6 +145,8 @@ struct Mixer {
     rung: Arc<AtomicBool>,
     config: Config,
     clock: Clock,
+    governor: Governor,
+    light: Arc<AtomicUsize>,
     desks: BTreeMap<u64, Desk>,
     /// When there is something to do for whom.
     due: BTreeSet<(i64, u64)>,
@@ -175,7 +188,9 @@ impl Mixer {
         let now = self.clock.now();
         match order {
             DeskOrder::Open { .. } => {
-                let desk = Desk { bridge: Bridge::new(self.config, now), types: BTreeMap::new(), deadline: None };
+                let mut bridge = Bridge::new(self.config, now);
+                bridge.set_effort(self.governor.effort());
+                let desk = Desk { bridge, types: BTreeMap::new(), deadline: None };
                 self.desks.insert(number, desk);
             }
             DeskOrder::Close { .. } => {
@@ -219,7 +234,7 @@ impl Mixer {
 
     /// Mixes what is due; false where nobody takes it any more.
     fn mix(&mut self) -> bool {
-        let mut made = Vec::new();
+        let (mut made, began) = (Vec::new(), self.clock.now());
         while let Some(&(at, number)) = self.due.first()
             && at <= self.clock.now().ns()
         {
@@ -239,7 +254,21 @@ impl Mixer {
             self.with(number, |desk| desk.deadline = None);
             self.reckon(number);
         }
-        made.is_empty() || self.tell(Outcome::Made(made))
+        if made.is_empty() {
+            return true;
+        }
+        if self.governor.worked(began, self.clock.now()) {
+            self.take_effort(self.governor.effort());
+        }
+        self.tell(Outcome::Made(made))
+    }
+
+    fn take_effort(&mut self, effort: Effort) {
+        self.desks.values_mut().for_each(|desk| desk.bridge.set_effort(effort));
+        match effort {
+            Effort::Full => self.light.fetch_sub(1, Ordering::Relaxed),
+            Effort::Light => self.light.fetch_add(1, Ordering::Relaxed),
+        };
     }
 
     fn tell(&mut self, outcome: Outcome) -> bool {

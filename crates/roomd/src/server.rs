@@ -479,6 +479,7 @@ impl Server {
     fn figures(&self) -> Value {
         let mut figures = control::figures(&self.hall);
         figures["connections"] = self.clients.len().into();
+        figures["mixersBusy"] = self.mixers.as_ref().map_or(0, Mixers::light).into();
         figures["packetsNotMixed"] = self.mixers.as_ref().map_or(0, |mixers| mixers.dropped).into();
         figures["packetsNotRecorded"] = self.recorder.as_ref().map_or(0, |recorder| recorder.dropped).into();
         figures["mixDelayMs"] = (self.mix_delay_ns as f64 / 1e6).into();
