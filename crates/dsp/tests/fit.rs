@@ -4,7 +4,7 @@ use core::f64::consts::TAU;
 
 use vox_dsp::Fit;
 use vox_frame::{Channels, Rate};
-use vox_testkit::Tone;
+use vox_testkit::{Tone, roughness, spurious};
 
 /// How much longer than its frame each slot is, in frames.
 type Slots = fn(usize) -> i64;
@@ -49,68 +49,6 @@ fn voice(rate: u32, seconds: f64, pitch: fn(f64) -> f64) -> Vec<f32> {
             (sum * 0.15) as f32
         })
         .collect()
-}
-
-/// Radix 2, in place.
-fn fft(re: &mut [f64], im: &mut [f64]) {
-    let n = re.len();
-    let mut j = 0;
-    for i in 1..n {
-        let mut bit = n >> 1;
-        while j & bit != 0 {
-            j ^= bit;
-            bit >>= 1;
-        }
-        j |= bit;
-        if i < j {
-            re.swap(i, j);
-            im.swap(i, j);
-        }
-    }
-    let mut len = 2;
-    while len <= n {
-        for i in (0..n).step_by(len) {
-            for k in 0..len / 2 {
-                let (s, c) = (-TAU * k as f64 / len as f64).sin_cos();
-                let (a, b) = (i + k, i + k + len / 2);
-                let (x, y) = (re[b] * c - im[b] * s, re[b] * s + im[b] * c);
-                (re[b], im[b]) = (re[a] - x, im[a] - y);
-                (re[a], im[a]) = (re[a] + x, im[a] + y);
-            }
-        }
-        len *= 2;
-    }
-}
-
-/// The strongest component farther than 25 Hz from the tone, in dB below it.
-fn spurious(samples: &[f32], hz: f64, rate: u32) -> f64 {
-    let n = samples.len().next_power_of_two() / 2;
-    let window = |k: usize| {
-        let x = TAU * k as f64 / n as f64;
-        0.358_75 - 0.488_29 * x.cos() + 0.141_28 * (2.0 * x).cos() - 0.011_68 * (3.0 * x).cos()
-    };
-    let mut re: Vec<f64> = samples[..n].iter().enumerate().map(|(k, x)| f64::from(*x) * window(k)).collect();
-    let mut im = vec![0.0; n];
-    fft(&mut re, &mut im);
-    let power: Vec<f64> = (0..n / 2).map(|k| re[k] * re[k] + im[k] * im[k]).collect();
-    let width = f64::from(rate) / n as f64;
-    let (mut main, mut other) = (0.0f64, 0.0f64);
-    for (k, power) in power.iter().enumerate() {
-        let away = (k as f64 * width - hz).abs();
-        if away <= 25.0 {
-            main = main.max(*power);
-        } else {
-            other = other.max(*power);
-        }
-    }
-    10.0 * (main / other).log10()
-}
-
-/// The largest second difference, as a multiple of what a tone of that frequency and size has itself.
-fn roughness(samples: &[f32], hz: f64, rate: u32) -> f64 {
-    let own = 0.5 * (TAU * hz / f64::from(rate)).powi(2);
-    let worst = samples.windows(3).map(|w| f64::from((w[0] - 2.0 * w[1] + w[2]).abs())).fold(0.0, f64::max);
-    worst / own
 }
 
 /// The pitch of voiced 40 ms at `at`, by the autocorrelation's peak, interpolated.
@@ -183,7 +121,7 @@ fn a_tone_stays_clean_while_the_delay_changes() {
             let stats = fit.stats();
             assert!(stats.inserted > u64::from(hz) / 10 && stats.removed > u64::from(hz) / 10, "{stats:?}");
             let clean = spurious(&out, frequency, hz);
-            let rough = roughness(&out, frequency, hz);
+            let rough = roughness(&out, frequency, 0.5, hz);
             assert!(clean >= 40.0, "{frequency} Hz at {hz}: {clean:.1} dB");
             assert!(rough < 1.3, "{frequency} Hz at {hz}: a click of {rough:.1}");
         }
@@ -202,7 +140,7 @@ fn a_tone_stays_clean_through_all_that_a_jitter_buffer_asks_for() {
             let stats = fit.stats();
             assert!(stats.inserted > 4_800 && stats.removed > 4_800, "{stats:?}");
             let clean = spurious(&out, frequency, 48_000);
-            let rough = roughness(&out, frequency, 48_000);
+            let rough = roughness(&out, frequency, 0.5, 48_000);
             assert!(clean >= 40.0, "{frequency} Hz: {clean:.1} dB");
             assert!(rough < 1.5, "{frequency} Hz: a click of {rough:.1}");
         }
@@ -226,7 +164,7 @@ fn a_clock_that_drifts_is_resampled_away_without_a_seam() {
         assert!(fit.delay() < 48_000 / 200, "{} frames at {ppm} ppm", fit.delay());
         let end = &out[out.len() - 20 * 48_000..];
         assert!(spurious(end, 997.0, 48_000) > 60.0);
-        let worst = roughness(&out[960..], 997.0, 48_000);
+        let worst = roughness(&out[960..], 997.0, 0.5, 48_000);
         assert!(worst < 1.2, "{worst}");
     }
 }

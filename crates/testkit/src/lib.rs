@@ -4,6 +4,7 @@
 //! - [`Events`] picks whose deadline comes next and moves virtual time there.
 //! - [`Wire`] is a [`Link`](vox_link::Link) with the packets that are on it.
 //! - [`PacketSource`] sends packets as a call does, [`Tone`] and [`SpeechLike`] make samples.
+//! - [`spurious`], [`roughness`] and [`envelope`] say what has become of tones.
 //! - [`arrivals`] reads recorded traces of arrivals.
 //! - [`watch_log`] prints log lines with virtual time, and fails a test in which anything logs an error.
 //!
@@ -36,6 +37,7 @@ mod events;
 mod logging;
 mod signal;
 mod source;
+mod spectrum;
 mod trace;
 mod wire;
 
@@ -44,5 +46,6 @@ pub use events::Events;
 pub use logging::{LogWatch, watch_log};
 pub use signal::{SpeechLike, Tone};
 pub use source::{PacketSource, SentPacket};
+pub use spectrum::{envelope, roughness, spurious};
 pub use trace::{Arrival, arrivals};
 pub use wire::Wire;
