@@ -9,6 +9,8 @@ use sonora_aec3::config::EchoCanceller3Config;
 use vox_dsp::Resampler;
 use vox_frame::{Channels, Rate};
 
+use crate::follow::Follower;
+
 /// Samples of 10 ms in a band of 16 kHz, and of a block that the library works on.
 const PIECE: usize = 160;
 const BLOCK: usize = 64;
@@ -36,6 +38,10 @@ pub(crate) struct Aec {
     far_waits: Vec<Vec<f32>>,
     waits: Vec<Vec<Vec<f32>>>,
     out: Vec<Vec<Vec<f32>>>,
+    follower: Follower,
+    /// What was played of the piece that is heard next, below 8 kHz.
+    played: Vec<f32>,
+    moved: Option<f64>,
 }
 
 impl Aec {
@@ -59,6 +65,9 @@ impl Aec {
             far_waits: vec![Vec::new(); bands],
             waits: vec![vec![Vec::new(); channels]; bands],
             out: vec![vec![vec![0.0; AHEAD]; channels]; bands],
+            follower: Follower::new(),
+            played: Vec::new(),
+            moved: None,
         })
     }
 
@@ -80,9 +89,22 @@ impl Aec {
         }
         self.far.resize(self.far.len().max(piece), 0.0);
         let far: Vec<f32> = self.far.drain(..piece).map(|sample| sample * FULL_SCALE).collect();
-        for (waits, band) in self.far_waits.iter_mut().zip(split(&mut self.far_bank, self.bands, &far)) {
+        let far = split(&mut self.far_bank, self.bands, &far);
+        self.played.clone_from(&far[0]);
+        for (waits, band) in self.far_waits.iter_mut().zip(far) {
             waits.extend(band);
         }
+    }
+
+    /// How much later the echo comes than it did at first, in seconds, where that was found anew.
+    pub(crate) fn moved(&mut self) -> Option<f64> {
+        self.moved.take()
+    }
+
+    /// What is played is from now on placed otherwise.
+    pub(crate) fn placed_anew(&mut self) {
+        self.follower.forget();
+        self.moved = None;
     }
 
     /// Takes the echo out of 10 ms of what the microphone hears, channel by channel.
@@ -91,7 +113,13 @@ impl Aec {
         let overdriven = planes.iter().flatten().any(|sample| sample.abs() >= OVERDRIVEN);
         self.high_pass.process_channels(planes);
         for (channel, (plane, bank)) in planes.iter().zip(&mut self.banks).enumerate() {
-            for (waits, band) in self.waits.iter_mut().zip(split(bank, self.bands, plane)) {
+            let bands = split(bank, self.bands, plane);
+            if channel == 0 && !self.played.is_empty() {
+                let scaled = |samples: &[f32]| -> Vec<f32> { samples.iter().map(|x| x / FULL_SCALE).collect() };
+                self.moved = self.follower.listen(&scaled(&self.played), &scaled(&bands[0])).or(self.moved);
+                self.played.clear();
+            }
+            for (waits, band) in self.waits.iter_mut().zip(bands) {
                 waits[channel].extend(band);
             }
         }
@@ -125,11 +153,26 @@ impl Aec {
     }
 }
 
-/// What the library takes for granted is a filter that leaves a quarter of an echo's power (two thirds above 2 kHz) at
-/// best; one that knows when the loudspeaker is heard leaves far less, and the library measures how much.
+/// The filter's length in blocks of 4 ms: 128 ms, and 80 ms until it has found the echo. What a room does later than that
+/// it cannot take out, and who speaks meanwhile is turned down with it.
+const FILTER: usize = 20;
+
+/// How many times louder the suppressor may become from one block to the next once the echo is over.
+const RISE: f32 = 4.0;
+
+/// The library guesses what its filter leaves of an echo, and guesses high: that it is a quarter of the power (two thirds
+/// above 2 kHz) at best, that there is a long tail behind it, and that nobody speaks beside it unless he is four times
+/// as loud. Where the loudspeaker's times are known the filter leaves far less, and who speaks is not to pay for it.
 fn tuning() -> EchoCanceller3Config {
     let mut config = EchoCanceller3Config::default();
-    (config.erle.max_l, config.erle.max_h) = (20.0, 10.0);
+    let EchoCanceller3Config { filter, erle, ep_strength, suppressor, .. } = &mut config;
+    (filter.refined.length_blocks, filter.coarse.length_blocks) = (FILTER, FILTER);
+    (filter.refined_initial.length_blocks, filter.coarse_initial.length_blocks) = (FILTER, FILTER);
+    (erle.max_l, erle.max_h) = (20.0, 10.0);
+    // The tail of the room, where somebody speaks: 3 dB less with every block. And its colour is as measured.
+    ep_strength.nearend_len = 0.5;
+    ep_strength.use_conservative_tail_frequency_response = false;
+    (suppressor.normal_tuning.max_inc_factor, suppressor.nearend_tuning.max_inc_factor) = (RISE, RISE);
     config
 }
 

@@ -5,6 +5,7 @@
 
 mod aec;
 mod echo;
+mod follow;
 mod processor;
 mod reference;
 mod talk;

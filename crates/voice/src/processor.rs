@@ -173,6 +173,11 @@ impl Processor {
         self.hear(Rate::HZ_48000, &[0.0; (Rate::HZ_48000.hz() / PIECES) as usize]);
     }
 
+    /// What knows how an echo moves.
+    pub(crate) const fn aec(&mut self) -> Option<&mut Aec> {
+        self.aec.as_mut()
+    }
+
     fn process_piece(&mut self, out: &mut Vec<f32>) {
         for (n, frame) in self.pending.chunks_exact(self.channels).enumerate() {
             for (plane, sample) in self.planes.iter_mut().zip(frame) {

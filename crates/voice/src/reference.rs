@@ -28,6 +28,20 @@ const NEAR_NS: f64 = 3e6;
 /// The most that the speed is changed for it.
 const MAX_CHANGE: f64 = 0.002;
 
+/// How fast an echo that moves is followed: what share of the way in a second, and what share of it is taken for the
+/// difference of the clocks, a second and a second.
+const PULL: f64 = 0.4;
+const LEARN: f64 = PULL * PULL / 3.0;
+
+/// How much time lies between two findings of where the echo is, in seconds.
+const FOUND_EVERY_S: f64 = 0.5;
+
+/// How long nothing has to be found until times are believed again, in seconds.
+const LOST_S: f64 = 20.0;
+
+/// The most by which two clocks are taken to differ.
+const MAX_DRIFT: f64 = 500e-6;
+
 /// How long after it was begun it is placed anew, in seconds: what is said of the delay at the beginning is wrong by most.
 const SETTLE_S: f64 = 1.5;
 
@@ -49,6 +63,19 @@ pub(crate) struct Reference {
     settling: Option<usize>,
     /// Resampled and not taken yet.
     ready: Vec<f32>,
+    placed_anew: bool,
+    found: Option<Found>,
+}
+
+/// Where the echo itself was found.
+#[derive(Clone, Copy)]
+struct Found {
+    /// How much later than at first, in seconds.
+    later: f64,
+    /// How much slower than the microphone the loudspeaker is, its clock by ours.
+    slower: f64,
+    /// Frames that were taken since.
+    age: usize,
 }
 
 impl Reference {
@@ -62,6 +89,8 @@ impl Reference {
             next: None,
             settling: Some(0),
             ready: Vec::new(),
+            placed_anew: false,
+            found: None,
         }
     }
 
@@ -90,6 +119,17 @@ impl Reference {
         let over = self.samples.len().saturating_sub(most);
         self.samples.drain(..over);
         self.first += over as u64;
+    }
+
+    /// Learns that the echo of what was taken comes that much later than it did when this was placed, in seconds.
+    pub(crate) fn found_later(&mut self, later: f64) {
+        let slower = self.found.map_or(0.0, |found| found.slower) + later * LEARN * FOUND_EVERY_S;
+        self.found = Some(Found { later, slower: slower.clamp(-MAX_DRIFT, MAX_DRIFT), age: 0 });
+    }
+
+    /// Whether it jumped since this was asked last.
+    pub(crate) const fn was_placed_anew(&mut self) -> bool {
+        std::mem::replace(&mut self.placed_anew, false)
     }
 
     /// Appends `frames` frames, of which the first is heard at `at`: silence where nothing is known. Each call goes on
@@ -128,11 +168,20 @@ impl Reference {
             let position = next as f64 - self.varispeed.delay() as f64 - self.ready.len() as f64;
             let error = (wanted - position) / hz;
             if error.abs() < FAR_NS / 1e9 {
+                if let Some(found) = &mut self.found {
+                    found.age += frames;
+                    if found.age as f64 <= LOST_S * hz {
+                        let pull = if found.age as f64 <= 2.0 * FOUND_EVERY_S * hz { PULL * found.later } else { 0.0 };
+                        return 1.0 - (pull + found.slower).clamp(-MAX_CHANGE, MAX_CHANGE);
+                    }
+                }
                 let urgency = 1.0 + (error * 1e9 / NEAR_NS).powi(2);
                 return 1.0 + (error * urgency / CATCH_UP_S).clamp(-MAX_CHANGE, MAX_CHANGE);
             }
             self.settling = Some(0);
         }
+        self.placed_anew = true;
+        self.found = None;
         self.varispeed = Varispeed::new(Channels::MONO);
         self.ready.clear();
         // What comes out first lies that far before what goes in first.
