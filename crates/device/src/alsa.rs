@@ -70,11 +70,11 @@ impl Stop {
 }
 
 impl Stream for Running {
-    fn wake(&self) {
+    fn wake(&mut self) {
         self.stop.wake();
     }
 
-    fn ask_for(&self, period: u32) -> bool {
+    fn ask_for(&mut self, period: u32) -> bool {
         self.stop.period.store(period, Ordering::Relaxed);
         self.stop.wake();
         true
@@ -173,11 +173,6 @@ impl Device {
     /// How long so many frames take, in ns.
     fn ns(&self, frames: Frames) -> i64 {
         frames * 1_000_000_000 / i64::from(self.hz)
-    }
-
-    /// How many frames that time takes, rounded up.
-    fn frames(&self, ns: i64) -> Frames {
-        (ns * i64::from(self.hz)).div_euclid(1_000_000_000) + 1
     }
 
     /// Fetches what comes until something is wrong or somebody asks for an end: `take` is told how old the first frame

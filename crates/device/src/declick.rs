@@ -25,16 +25,26 @@ impl Declick {
     }
 
     /// Plays whole frames.
-    pub(crate) fn play<T: Sample + FromSample<f32>>(&mut self, to: &mut [T], from: impl Iterator<Item = f32>) {
+    pub(crate) fn play<T: Sample + FromSample<f32>>(&mut self, to: &mut [T], from: &[f32]) {
         let channels = self.last.len();
-        for (n, (to, from)) in to.iter_mut().zip(from).enumerate() {
-            let sample = from * self.gain;
-            *to = T::from_sample(sample);
-            let channel = n % channels;
-            self.last[channel] = sample;
-            if channel + 1 == channels && self.gain < 1.0 {
-                self.gain = (self.gain + self.rise).min(1.0);
+        let mut frames = to.chunks_exact_mut(channels).zip(from.chunks_exact(channels));
+        let mut played = 0;
+        while self.gain < 1.0
+            && let Some((to, from)) = frames.next()
+        {
+            for ((to, from), last) in to.iter_mut().zip(from).zip(&mut self.last) {
+                *last = from * self.gain;
+                *to = T::from_sample(*last);
             }
+            self.gain = (self.gain + self.rise).min(1.0);
+            played += channels;
+        }
+        let (to, from) = (&mut to[played..], &from[played..]);
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = T::from_sample(*from);
+        }
+        if let Some(last) = from.rchunks_exact(channels).next() {
+            self.last.copy_from_slice(last);
         }
     }
 
@@ -62,7 +72,7 @@ mod tests {
     fn samples_pass_untouched_as_long_as_they_come() {
         let mut declick = Declick::new(Rate::HZ_48000, 2);
         let mut out = [0.0_f32; 6];
-        declick.play(&mut out, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6].into_iter());
+        declick.play(&mut out, &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]);
         assert_eq!(out, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]);
     }
 
@@ -70,9 +80,9 @@ mod tests {
     fn a_hole_has_no_steps_at_its_edges() {
         let mut declick = Declick::new(Rate::HZ_48000, 1);
         let mut out = vec![0.0_f32; 960];
-        declick.play(&mut out[..240], [0.8; 240].into_iter());
+        declick.play(&mut out[..240], &[0.8; 240]);
         declick.fall_silent(&mut out[240..720]);
-        declick.play(&mut out[720..], [0.8; 240].into_iter());
+        declick.play(&mut out[720..], &[0.8; 240]);
         let step = out.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f32::max);
         assert!(step < 0.12, "a step of {step}");
         assert!(out[400..720].iter().all(|sample| sample.abs() < 1e-3));

@@ -12,6 +12,8 @@ mod health;
 mod input;
 mod open;
 mod output;
+#[cfg(target_os = "linux")]
+mod pulse;
 mod quiet;
 #[cfg(target_os = "linux")]
 mod reserve;

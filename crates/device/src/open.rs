@@ -46,11 +46,16 @@ pub(crate) type Running = Box<dyn Stream>;
 
 /// What can be said to a stream that runs.
 pub(crate) trait Stream: Send {
-    /// There is something new for it.
-    fn wake(&self) {}
+    /// There is something new for it, or it is time for its turn.
+    fn wake(&mut self) {}
+
+    /// By when it wants to be woken at the latest, in ns of CLOCK_MONOTONIC; none where it looks after itself.
+    fn wants_turn_by(&self) -> Option<i64> {
+        None
+    }
 
     /// It had better move so many frames at a time: says whether it begins anew for that.
-    fn ask_for(&self, _period: u32) -> bool {
+    fn ask_for(&mut self, _period: u32) -> bool {
         false
     }
 }

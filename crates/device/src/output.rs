@@ -95,15 +95,21 @@ impl Output {
     }
 
     /// Lets the device look at what was pushed: at once, where it waits to be told.
-    pub fn wake(&self) {
-        if let Some(stream) = &self.stream {
+    pub fn wake(&mut self) {
+        if let Some(stream) = &mut self.stream {
             stream.wake();
         }
     }
 
+    /// By when a device without a thread of its own is to be [woken](Self::wake) at the latest, in ns of CLOCK_MONOTONIC:
+    /// it runs empty otherwise. None where it looks after itself.
+    pub fn wants_turn_by(&self) -> Option<i64> {
+        self.stream.as_ref().and_then(|stream| stream.wants_turn_by())
+    }
+
     /// Asks the device to take so many frames at a time from now on. Says whether it can: it then begins anew.
-    pub fn ask_for(&self, period: u32) -> bool {
-        self.stream.as_ref().is_some_and(|stream| stream.ask_for(period))
+    pub fn ask_for(&mut self, period: u32) -> bool {
+        self.stream.as_mut().is_some_and(|stream| stream.ask_for(period))
     }
 
     /// Appends whole frames; gives the number of frames that found room.
@@ -237,7 +243,12 @@ impl Drain {
         let there = self.ring.slots().min(samples.len()) / self.channels * self.channels;
         let (played, silent) = samples.split_at_mut(there);
         if let Ok(chunk) = self.ring.read_chunk(there) {
-            self.declick.play(played, chunk.into_iter());
+            let (first, second) = chunk.as_slices();
+            // The ring holds whole frames, and so does each of its ends.
+            let (to_first, to_second) = played.split_at_mut(first.len());
+            self.declick.play(to_first, first);
+            self.declick.play(to_second, second);
+            chunk.commit_all();
         }
         self.declick.fall_silent(silent);
         let missed = silent.len() / self.channels;

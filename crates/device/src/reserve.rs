@@ -101,6 +101,107 @@ impl Beyond {
     }
 }
 
+/// How much silence is written at a time while something may come any moment, in ns.
+const SIP_NS: i64 = 1_500_000;
+
+/// How long after the last sound that is so, in ns.
+const EXPECTANT_NS: i64 = 500_000_000;
+
+/// The shortest rest and the longest, in ns.
+const REST_NS: (i64, i64) = (300_000, 50_000_000);
+
+/// How a loudspeaker counts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Measure {
+    /// Frames a second.
+    pub(crate) hz: u32,
+    /// Frames that are moved at a time.
+    pub(crate) period: i64,
+}
+
+impl Measure {
+    /// How long so many frames take, in ns.
+    pub(crate) fn ns(self, frames: i64) -> i64 {
+        frames * 1_000_000_000 / i64::from(self.hz)
+    }
+
+    /// How many frames that time takes, rounded up.
+    pub(crate) fn frames(self, ns: i64) -> i64 {
+        (ns * i64::from(self.hz)).div_euclid(1_000_000_000) + 1
+    }
+}
+
+/// What a look at a loudspeaker has shown; frames.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Look {
+    /// When, in ns.
+    pub(crate) at: i64,
+    /// What it has room for.
+    pub(crate) room: i64,
+    /// What it still holds, as far as is known.
+    pub(crate) level: i64,
+    /// When what is written now will be heard, in ns, where that is known.
+    pub(crate) heard: Option<i64>,
+}
+
+/// Decides what a loudspeaker is given, and when: what there is at once, and silence in the last moment.
+#[derive(Debug, Default)]
+pub(crate) struct Stock {
+    reserve: Reserve,
+    beyond: Beyond,
+    /// When there was something to play last, in ns.
+    sounded: i64,
+}
+
+impl Stock {
+    /// The device has run empty at `now`.
+    pub(crate) fn ran_empty(&mut self, now: i64) {
+        self.reserve.ran_empty(now);
+    }
+
+    /// At `at`, in ns, so many frames were on their way from the device to the air.
+    pub(crate) fn note_beyond(&mut self, at: i64, frames: i64) {
+        self.beyond.note(at, frames);
+    }
+
+    /// Frames on their way from the device to the air.
+    pub(crate) fn beyond(&self) -> i64 {
+        self.beyond.get()
+    }
+
+    /// Frames that the device must hold at `now`.
+    pub(crate) fn low(&mut self, measure: Measure, now: i64) -> i64 {
+        measure.frames(measure.ns(measure.period) + self.reserve.more_ns(now))
+    }
+
+    /// How many frames are written now, where `waiting` wait: those, or silence where the device would run empty.
+    pub(crate) fn wanted(&mut self, measure: Measure, look: &Look, low: i64, waiting: usize) -> usize {
+        if waiting > 0 {
+            self.sounded = look.at;
+            return waiting.min(usize::try_from(look.room).unwrap_or(0));
+        }
+        let expectant = look.at - self.sounded < EXPECTANT_NS;
+        // What comes in the last moment is heard at its time: silence would push it back.
+        let last = if expectant { self.last(measure, low) } else { low };
+        if look.level > last {
+            return 0;
+        }
+        let step = if expectant { measure.frames(SIP_NS) } else { measure.period };
+        usize::try_from((last + step - look.level).min(look.room)).unwrap_or(0)
+    }
+
+    /// Until when nothing has to be written, in ns, unless something comes.
+    pub(crate) fn rests_until(&self, measure: Measure, look: &Look, low: i64) -> i64 {
+        let (least, most) = REST_NS;
+        look.at + measure.ns(look.level - self.last(measure, low)).clamp(least, most)
+    }
+
+    /// How few frames may be left while something may come any moment.
+    const fn last(&self, measure: Measure, low: i64) -> i64 {
+        low - self.reserve.slack(measure.period)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -78,6 +78,9 @@ fn listen(host: &str, measure: i64) -> Result<Vec<(i64, u64)>, vox_device::Error
     Ok(points)
 }
 
+/// How often a loudspeaker is looked at, in ns.
+const LOOK_NS: i64 = 10_000_000;
+
 /// When (ns) the loudspeaker had taken how many frames. It plays silence.
 fn play(host: &str, measure: i64) -> Result<Vec<(i64, u64)>, vox_device::Error> {
     let mut output = Output::open(&wanted(host))?;
@@ -87,7 +90,9 @@ fn play(host: &str, measure: i64) -> Result<Vec<(i64, u64)>, vox_device::Error> 
         while let Some(pull) = output.pull() {
             points.push((pull.at, pull.frame));
         }
-        thread::sleep(Duration::from_millis(10));
+        output.wake();
+        let rest = output.wants_turn_by().map_or(LOOK_NS, |by| (by - monotonic_ns()).clamp(0, LOOK_NS));
+        thread::sleep(Duration::from_nanos(rest.unsigned_abs()));
     }
     Ok(points)
 }

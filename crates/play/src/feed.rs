@@ -140,6 +140,17 @@ impl Feed {
         Ok(cut)
     }
 
+    /// Lets the device do what it needs by now.
+    pub(crate) fn turn(&mut self) {
+        self.output.wake();
+    }
+
+    /// By when the device must be fed again although nothing comes, in ns of CLOCK_MONOTONIC; none where that does not
+    /// matter.
+    pub(crate) fn wants_turn_by(&self) -> Option<i64> {
+        self.output.wants_turn_by()
+    }
+
     /// How much of the timeline waits, in ns.
     pub(crate) fn ready(&self, mixer: &mut Mixer) -> i64 {
         let timeline = mixer.timeline_or_default();
@@ -173,7 +184,7 @@ impl Feed {
         match record {
             Record::Format(id, format) => {
                 self.rates.insert(*id, format.rate);
-                if self.period.follow(format, &self.output) {
+                if self.period.follow(format, &mut self.output) {
                     self.pace.renew();
                     self.playing = None;
                 }

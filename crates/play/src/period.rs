@@ -33,8 +33,9 @@ impl Period {
     }
 
     /// A stream is announced: says whether the device begins anew for it.
-    pub(crate) fn follow(&mut self, format: &Format, output: &Output) -> bool {
-        self.wants_less(format) && output.ask_for(self.frames(output.rate()))
+    pub(crate) fn follow(&mut self, format: &Format, output: &mut Output) -> bool {
+        let rate = output.rate();
+        self.wants_less(format) && output.ask_for(self.frames(rate))
     }
 
     fn wants_less(&mut self, format: &Format) -> bool {

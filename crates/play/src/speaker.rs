@@ -128,11 +128,11 @@ impl Speaker {
                 if stop_requested() {
                     return Ok(Ended::Stopped);
                 }
-                vox_cli::wait(None, Some(monotonic_ns() + TICK_NS))?;
+                vox_cli::wait(None, Some(self.by(monotonic_ns() + TICK_NS)))?;
                 continue;
             }
             let tick = monotonic_ns() + if mixer.has_unpaced() { TICK_NS } else { LOOK_NS };
-            let until = self.feed.waits_until(mixer).map_or(tick, |until| until.min(tick));
+            let until = self.by(self.feed.waits_until(mixer).map_or(tick, |until| until.min(tick)));
             if let Some(prompt) = &mut self.prompt {
                 prompt.check();
             }
@@ -167,6 +167,11 @@ impl Speaker {
         Ok(())
     }
 
+    /// `until`, or earlier where the device wants it.
+    fn by(&self, until: i64) -> i64 {
+        self.feed.wants_turn_by().map_or(until, |turn| turn.min(until))
+    }
+
     /// Plays what is left.
     fn drain(&mut self, mixer: &mut Mixer) -> Result<(), Failure> {
         let mut late = 0;
@@ -182,12 +187,13 @@ impl Speaker {
             if self.feed.ready(mixer) == 0 {
                 break;
             }
-            vox_cli::wait(None, Some(now + TICK_NS))?;
+            vox_cli::wait(None, Some(self.by(now + TICK_NS)))?;
         }
         self.feed.finish();
         let end = monotonic_ns() + self.feed.unplayed().min(GRACE_NS) + TICK_NS;
         while monotonic_ns() < end {
-            vox_cli::wait(None, Some(end))?;
+            vox_cli::wait(None, Some(self.by(end)))?;
+            self.feed.turn();
         }
         Ok(())
     }
