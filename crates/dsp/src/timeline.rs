@@ -193,7 +193,11 @@ impl Timeline {
     pub fn take(&mut self, frame: i64, out: &mut Vec<f32>) {
         let wanted = usize::try_from(frame - self.head).unwrap_or(0) * self.channels.count();
         let there = wanted.min(self.mix.len());
-        out.extend(self.mix.drain(..there));
+        let (first, second) = self.mix.as_slices();
+        let of_first = there.min(first.len());
+        out.extend_from_slice(&first[..of_first]);
+        out.extend_from_slice(&second[..there - of_first]);
+        self.mix.drain(..there);
         out.resize(out.len() + wanted - there, 0.0);
         self.head = self.head.max(frame);
     }

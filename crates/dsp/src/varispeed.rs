@@ -1,11 +1,8 @@
 //! A little faster or slower: one clock's samples played by another clock.
 
-use audioadapter_buffers::direct::InterleavedSlice;
-use rubato::{Async, FixedAsync, Resampler as _, SincInterpolationParameters, SincInterpolationType, WindowFunction};
 use vox_frame::Channels;
 
-/// The most frames that the filter takes at once.
-const CHUNK: usize = 960;
+use crate::sinc::Sinc;
 
 /// Filter length in frames; half of it is what it waits for, 0.7 ms at 48 kHz.
 const SINC_LEN: usize = 64;
@@ -15,66 +12,29 @@ const MAX_CHANGE: f64 = 0.01;
 
 /// Resamples interleaved `f32` frames by a ratio near 1 that may change at any time, without a click.
 pub struct Varispeed {
-    sinc: Async<f32>,
-    channels: usize,
+    sinc: Sinc<SINC_LEN>,
     speed: f64,
-    scratch: Vec<f32>,
 }
 
 impl Varispeed {
     /// A resampler that changes nothing yet.
     pub fn new(channels: Channels) -> Self {
-        let channels = channels.count();
-        let parameters = SincInterpolationParameters {
-            sinc_len: SINC_LEN,
-            f_cutoff: None,
-            oversampling_factor: 128,
-            interpolation: SincInterpolationType::Linear,
-            window: WindowFunction::BlackmanHarris2,
-        };
-        let sinc = Async::new_sinc(1.0, 1.0 + 2.0 * MAX_CHANGE, &parameters, CHUNK, channels, FixedAsync::Input)
-            .expect("a ratio of 1, a chunk and a channel");
-        Self { sinc, channels, speed: 1.0, scratch: vec![0.0; 2 * CHUNK * channels] }
+        Self { sinc: Sinc::new(channels.count()), speed: 1.0 }
     }
 
     /// From now on the input is played at `speed`: 1.001 gives 999 frames for 1000.
     pub fn set_speed(&mut self, speed: f64) {
-        let speed = if speed.is_finite() { speed.clamp(1.0 - MAX_CHANGE, 1.0 + MAX_CHANGE) } else { 1.0 };
-        if speed != self.speed
-            && let Some(sinc) = self.sinc.as_adjustable()
-        {
-            // The ratio is within what the filter was made for.
-            let _in_range = sinc.set_resample_ratio_relative(1.0 / speed, true);
-            self.speed = speed;
-        }
+        self.speed = if speed.is_finite() { speed.clamp(1.0 - MAX_CHANGE, 1.0 + MAX_CHANGE) } else { 1.0 };
     }
 
     /// How far behind the end of the input the next frame that comes out lies, in frames of the input.
     pub const fn delay(&self) -> usize {
-        SINC_LEN / 2 + 1
+        Sinc::<SINC_LEN>::DELAY
     }
 
     /// Takes whole frames and appends what can be computed so far to `out`.
     pub fn process(&mut self, input: &[f32], out: &mut Vec<f32>) {
-        for taken in input.chunks(CHUNK * self.channels) {
-            let taken_frames = taken.len() / self.channels;
-            if let Some(sinc) = self.sinc.as_resizable() {
-                sinc.set_chunk_size(taken_frames).expect("from one frame to a chunk");
-            }
-            let room = self.sinc.output_frames_next();
-            if self.scratch.len() < room * self.channels {
-                self.scratch.resize(room * self.channels, 0.0);
-            }
-            let frames = self.scratch.len() / self.channels;
-            let input = InterleavedSlice::new(taken, self.channels, taken_frames).expect("the chunk is whole");
-            let mut output =
-                InterleavedSlice::new_mut(&mut self.scratch, self.channels, frames).expect("the scratch is whole");
-            let (_, given) = self
-                .sinc
-                .process_into_buffer(&input, &mut output, None)
-                .expect("both buffers are as long as the filter asks");
-            out.extend_from_slice(&self.scratch[..given * self.channels]);
-        }
+        self.sinc.process(input, self.speed, out);
     }
 }
 

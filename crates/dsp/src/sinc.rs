@@ -1,0 +1,152 @@
+//! A stream between its frames, a little faster or slower: interpolation by a windowed sinc.
+//!
+//! A library's resampler takes every channel for itself. Most of what is played is speech, mono on the channels of a
+//! stereo loudspeaker: here channels that are alike are computed once.
+
+use core::f64::consts::{PI, TAU};
+
+use rubato::{WindowFunction, calculate_cutoff};
+
+/// Steps between two frames for which the filter is tabulated; between these it is linear.
+const PHASES: usize = 128;
+
+/// Floats that are summed beside each other.
+const LANES: usize = 8;
+
+/// Interpolates interleaved `f32` frames by a filter of so many of them.
+pub(crate) struct Sinc<const TAPS: usize> {
+    /// A row of taps for each phase, and the one behind the last.
+    table: Vec<[f32; TAPS]>,
+    /// The frames that are still needed, a channel each.
+    planes: Vec<Vec<f32>>,
+    /// The first frame that the next one that comes out is made of, and the part of a frame that it lies behind the middle.
+    at: usize,
+    fraction: f64,
+    /// How many of the last frames have the same in all channels.
+    alike: usize,
+}
+
+impl<const TAPS: usize> Sinc<TAPS> {
+    /// How far behind the end of the input the next frame that comes out lies, in frames.
+    pub(crate) const DELAY: usize = TAPS / 2;
+
+    /// For so many channels, behind silence.
+    pub(crate) fn new(channels: usize) -> Self {
+        assert!(TAPS.is_multiple_of(LANES), "a filter is a number of whole lanes");
+        let planes = vec![vec![0.0; TAPS - 1]; channels];
+        Self { table: table(), planes, at: 0, fraction: 0.0, alike: TAPS - 1 }
+    }
+
+    /// Takes whole frames and appends what can be computed so far to `out`, played at `speed`: 1.001 gives 999 frames for
+    /// 1000.
+    pub(crate) fn process(&mut self, input: &[f32], speed: f64, out: &mut Vec<f32>) {
+        self.take(input);
+        let channels = self.planes.len();
+        let length = self.planes[0].len();
+        let alike_from = length - self.alike;
+        while self.at + TAPS <= length {
+            let place = self.fraction * PHASES as f64;
+            let row = place as usize;
+            let part = (place - row as f64) as f32;
+            let rows = (&self.table[row], &self.table[row + 1]);
+            if self.at >= alike_from {
+                let sample = interpolate(&self.planes[0][self.at..], rows, part);
+                out.extend(std::iter::repeat_n(sample, channels));
+            } else {
+                out.extend(self.planes.iter().map(|plane| interpolate(&plane[self.at..], rows, part)));
+            }
+            self.fraction += speed;
+            let whole = self.fraction as usize;
+            self.at += whole;
+            self.fraction -= whole as f64;
+        }
+        let done = self.at.min(length);
+        self.at -= done;
+        self.planes.iter_mut().for_each(|plane| drop(plane.drain(..done)));
+        self.alike = self.alike.min(length - done);
+    }
+
+    fn take(&mut self, input: &[f32]) {
+        let channels = self.planes.len();
+        for (channel, plane) in self.planes.iter_mut().enumerate() {
+            plane.extend(input.iter().skip(channel).step_by(channels));
+        }
+        let frames = input.len() / channels;
+        let differs = input.chunks_exact(channels).rposition(|frame| frame.iter().any(|sample| *sample != frame[0]));
+        self.alike = differs.map_or(self.alike + frames, |last| frames - 1 - last);
+    }
+}
+
+/// The sum of frames weighted by what lies between two rows.
+fn interpolate<const TAPS: usize>(frames: &[f32], rows: (&[f32; TAPS], &[f32; TAPS]), part: f32) -> f32 {
+    let (mut first, mut second) = ([0.0_f32; LANES], [0.0_f32; LANES]);
+    let frames = frames[..TAPS].chunks_exact(LANES);
+    for ((frames, a), b) in frames.zip(rows.0.chunks_exact(LANES)).zip(rows.1.chunks_exact(LANES)) {
+        for lane in 0..LANES {
+            first[lane] += frames[lane] * a[lane];
+            second[lane] += frames[lane] * b[lane];
+        }
+    }
+    let (first, second): (f32, f32) = (first.iter().sum(), second.iter().sum());
+    first + (second - first) * part
+}
+
+fn table<const TAPS: usize>() -> Vec<[f32; TAPS]> {
+    let half = TAPS as f64 / 2.0;
+    // The highest at which such a window leaves nothing above half the rate.
+    let cutoff: f64 = calculate_cutoff(TAPS, WindowFunction::BlackmanHarris2);
+    let tap = |phase: usize, tap: usize| {
+        let x = tap as f64 - (half - 1.0) - phase as f64 / PHASES as f64;
+        let angle = PI * cutoff * x;
+        let sinc = if x == 0.0 { 1.0 } else { angle.sin() / angle };
+        cutoff * sinc * window(x / half)
+    };
+    let rows = (0..=PHASES).map(|phase| core::array::from_fn(|n| tap(phase, n)));
+    // What is constant stays as it is at every phase.
+    rows.map(|row: [f64; TAPS]| row.map(|tap| (tap / row.iter().sum::<f64>()) as f32)).collect()
+}
+
+/// Blackman-Harris, squared; from -1 to 1.
+fn window(x: f64) -> f64 {
+    if x.abs() >= 1.0 {
+        return 0.0;
+    }
+    let angle = TAU * (x + 1.0) / 2.0;
+    let once = 0.35875 - 0.48829 * angle.cos() + 0.14128 * (2.0 * angle).cos() - 0.01168 * (3.0 * angle).cos();
+    once * once
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(frames: usize) -> impl Iterator<Item = f32> {
+        (0..frames).map(|n| ((n * 7_919 % 2_001) as f32 / 1_000.0 - 1.0) * 0.5)
+    }
+
+    #[test]
+    fn channels_that_are_alike_come_out_as_one_alone_and_differ_as_soon_as_they_do() {
+        let mono: Vec<f32> = noise(1_000).collect();
+        // Alike, then not, then alike again.
+        let stereo = mono.iter().enumerate().flat_map(|(n, &x)| [x, if (400..500).contains(&n) { -x } else { x }]);
+        let stereo: Vec<f32> = stereo.collect();
+        let right: Vec<f32> = stereo.iter().skip(1).step_by(2).copied().collect();
+        let play = |channels: usize, input: &[f32], piece: usize| {
+            let (mut sinc, mut out) = (Sinc::<64>::new(channels), Vec::new());
+            input.chunks(piece * channels).for_each(|part| sinc.process(part, 1.000_3, &mut out));
+            out
+        };
+        let (left_alone, right_alone) = (play(1, &mono, 1_000), play(1, &right, 1_000));
+        for piece in [1, 7, 240, 1_000] {
+            let both = play(2, &stereo, piece);
+            assert!(both.iter().step_by(2).eq(&left_alone) && both.iter().skip(1).step_by(2).eq(&right_alone));
+        }
+    }
+
+    #[test]
+    fn what_is_constant_stays_constant_at_any_phase() {
+        let (mut sinc, mut out) = (Sinc::<64>::new(1), Vec::new());
+        sinc.process(&[0.5; 4_000], 1.003_7, &mut out);
+        assert!(out[64..].iter().all(|sample| (sample - 0.5).abs() < 1e-6));
+    }
+}
