@@ -29,6 +29,10 @@ pub struct Input {
     broken: Option<Failure>,
     /// Until then nothing is looked at, on CLOCK_MONOTONIC.
     rest: Option<i64>,
+    /// Whether the last read took all that was there.
+    drained: bool,
+    /// Whether the system reads without waiting, for all that is known.
+    at_once: bool,
 }
 
 /// What [`Input::next`] gives.
@@ -94,7 +98,8 @@ impl Input {
 
     fn new(file: Option<(OwnedFd, String)>) -> Self {
         let (splitter, clock, open) = (Splitter::new(), Clock::own(), BTreeSet::new());
-        Self { file, opened: false, splitter, clock, open, ended: None, broken: None, rest: None }
+        let (ended, broken, rest) = (None, None, None);
+        Self { file, opened: false, splitter, clock, open, ended, broken, rest, drained: false, at_once: true }
     }
 
     /// What to wait on for more, beside other things ([`wait_any`](crate::wait_any)); records that were read already
@@ -164,6 +169,12 @@ impl Input {
     /// For a stage that does nothing with a record before that, and would be woken for each.
     pub fn rest_until(&mut self, until: Stamp) {
         self.rest = Some(self.clock.mono_ns(until));
+    }
+
+    /// Whether there may be more than the record that [`next`](Self::next) gave last: had all been read that had come by
+    /// then, there is not.
+    pub fn may_have_more(&self) -> bool {
+        !self.drained || self.splitter.holds_more()
     }
 
     /// As [`next`](Self::next), for sinks.
@@ -273,24 +284,38 @@ impl Input {
     }
 
     fn fill(&mut self, deadline: Option<i64>) -> Result<Fill, Failure> {
+        let mut rested = false;
         if let Some(rest) = self.rest.take() {
             signals::wait(None, Some(rest))?;
+            rested = self.at_once;
         }
         loop {
             let grace = signals::stop_noticed().map(|noticed| noticed + GRACE_NS);
             let until = [deadline, grace].into_iter().flatten().min();
             let Self { file, splitter, .. } = self;
             let fd = file.as_ref().map_or(stdin(), |(fd, _)| fd.as_fd());
-            match signals::wait(Some(fd), until)? {
-                Wake::Readable(_) => match pipe::read(fd, splitter.space()) {
-                    Ok(0) => return Ok(Fill::End),
-                    Ok(read) => {
-                        self.splitter.commit(read);
-                        return Ok(Fill::Bytes);
+            // Behind a rest there is something as a rule, and nobody needs to ask first.
+            let wake = if rested { Wake::Readable(0) } else { signals::wait(Some(fd), until)? };
+            match wake {
+                Wake::Readable(_) => {
+                    let space = splitter.space();
+                    let room = space.len();
+                    let read = if rested { pipe::read_at_once(fd, space) } else { pipe::read(fd, space) };
+                    let rested = std::mem::take(&mut rested);
+                    match read {
+                        Ok(0) => return Ok(Fill::End),
+                        Ok(read) => {
+                            self.splitter.commit(read);
+                            self.drained = read < room;
+                            return Ok(Fill::Bytes);
+                        }
+                        Err(error) if rested && error.kind() == ErrorKind::Unsupported => self.at_once = false,
+                        Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
+                        Err(error) => {
+                            return Err(Failure::failed(format_args!("cannot read {}: {error}", self.name())));
+                        }
                     }
-                    Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
-                    Err(error) => return Err(Failure::failed(format_args!("cannot read {}: {error}", self.name()))),
-                },
+                }
                 Wake::Signal => {}
                 Wake::Deadline if grace.is_some_and(|grace| monotonic_ns() >= grace) => return Ok(Fill::Grace),
                 Wake::Deadline => return Ok(Fill::Deadline),

@@ -107,6 +107,11 @@ impl Splitter {
         Ok(Some(Cut { taken, begin, offset }))
     }
 
+    /// Whether bytes are left behind the last item.
+    pub const fn holds_more(&self) -> bool {
+        self.begin < self.end
+    }
+
     /// The kind of record that `cut` is, or none for an opening.
     pub fn item_kind(&self, cut: &Cut) -> Option<Kind> {
         match cut.taken {

@@ -59,14 +59,17 @@ fn run(input: &mut Input, lanes: &mut Lanes, output: &mut Output, is_virtual: bo
         if let Some(until) = deadline.filter(|until| lanes.rests(clock.now(), *until)) {
             input.rest_until(until);
         }
-        match input.next(deadline, output)? {
-            Next::Record(raw) => lanes.handle(raw, output)?,
-            Next::Deadline => {}
+        let waited = match input.next(deadline, output)? {
+            Next::Record(raw) => {
+                lanes.handle(raw, output)?;
+                false
+            }
+            Next::Deadline => true,
             Next::End(ended) => return Ok(ended),
-        }
+        };
         if let Some(deadline) = deadline {
             let now = clock.now();
-            if now.since(deadline) > READ_ON_NS || now >= deadline && !input_is_ready() {
+            if now.since(deadline) > READ_ON_NS || now >= deadline && (waited || !input.may_have_more()) {
                 lanes.play(now, output)?;
             }
         }
@@ -90,8 +93,4 @@ fn sleep_until(clock: Clock, deadline: Option<Stamp>, output: &mut Output) -> Re
     output.flush()?;
     wait(None, deadline.map(|deadline| clock.mono_ns(deadline)))?;
     Ok(())
-}
-
-fn input_is_ready() -> bool {
-    pipe::wait(&[std::os::fd::AsFd::as_fd(&std::io::stdin())], None, Some(0)).is_ok_and(|ready| ready.is_some())
 }

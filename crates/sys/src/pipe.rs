@@ -53,6 +53,31 @@ pub fn write(fd: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     Ok(rustix::io::write(fd, bytes)?)
 }
 
+/// Reads what is there into `space`, and never waits; 0 at the end of the input.
+///
+/// # Errors
+/// `ErrorKind::WouldBlock` when nothing is there; `ErrorKind::Unsupported` where the system cannot tell without waiting
+/// (Linux for pipes before 6.4); else as [`read`].
+pub fn read_at_once(fd: impl AsFd, space: &mut [u8]) -> io::Result<usize> {
+    #[cfg(target_os = "linux")]
+    {
+        let (mut parts, flags) = ([io::IoSliceMut::new(space)], rustix::io::ReadWriteFlags::NOWAIT);
+        match rustix::io::preadv2(fd, &mut parts, HERE, flags) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Err(io::ErrorKind::Unsupported.into()),
+            read => Ok(read?),
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _nowhere = (fd, space);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// The place in a file where it stands: that is -1 to the system.
+#[cfg(target_os = "linux")]
+const HERE: u64 = u64::MAX;
+
 /// A pipe by which one thread wakes another that waits for descriptors: reader and writer. Neither end ever blocks.
 ///
 /// # Errors
@@ -88,4 +113,24 @@ pub fn wait(
 pub fn sharpen_timers() {
     let slack = core::num::NonZeroU64::MIN;
     let _refused = rustix::thread::set_current_timer_slack(Some(slack));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_at_once_gives_what_is_there_and_never_waits_for_more() {
+        let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
+        let mut space = [0; 16];
+        let read = |space: &mut [u8]| read_at_once(&reader, space).map_err(|error| error.kind());
+        if read(&mut space) == Err(io::ErrorKind::Unsupported) {
+            return;
+        }
+        assert_eq!(read(&mut space), Err(io::ErrorKind::WouldBlock));
+        assert_eq!(write(&writer, b"abc").expect("room"), 3);
+        assert_eq!((read(&mut space), &space[..3]), (Ok(3), &b"abc"[..]));
+        drop(writer);
+        assert_eq!(read(&mut space), Ok(0), "the end");
+    }
 }
