@@ -107,9 +107,14 @@ pub(crate) fn enter(args: &Args, secrets: &Secrets, resume: Option<&str>) -> Res
 
 fn connect(args: &Args) -> Result<(Stream, Option<Arc<Seen>>), Refusal> {
     let server = &args.room.server;
-    let address = net::resolve(server).map_err(|error| Refusal::Lost(format!("cannot resolve {server}: {error}")))?;
+    let addresses =
+        net::addresses(server).map_err(|error| Refusal::Lost(format!("cannot resolve {server}: {error}")))?;
     let lost = |error: std::io::Error| Refusal::Lost(format!("cannot reach {server}: {error}"));
-    let tcp = TcpStream::connect_timeout(&address, Duration::from_nanos(ANSWER_NS as u64)).map_err(lost)?;
+    let reach = |address: &SocketAddr| {
+        let tcp = TcpStream::connect_timeout(address, Duration::from_nanos(ANSWER_NS as u64))?;
+        Ok((tcp, *address))
+    };
+    let (tcp, address) = first_ok(&addresses, reach).map_err(lost)?;
     tcp.set_nodelay(true).map_err(lost)?;
     tcp.set_nonblocking(true).map_err(lost)?;
     // What stays within this host nobody else hears.
@@ -118,6 +123,12 @@ fn connect(args: &Args) -> Result<(Stream, Option<Arc<Seen>>), Refusal> {
     }
     let (stream, seen) = Stream::encrypted(tcp, server)?;
     Ok((stream, Some(seen)))
+}
+
+/// What comes of the first that it can be done with, or why it cannot with the last.
+fn first_ok<T>(addresses: &[SocketAddr], reach: impl Fn(&SocketAddr) -> std::io::Result<T>) -> std::io::Result<T> {
+    let (last, others) = addresses.split_last().expect("a name that resolves has an address");
+    others.iter().find_map(|address| reach(address).ok()).map_or_else(|| reach(last), Ok)
 }
 
 impl Session {

@@ -49,9 +49,11 @@ impl Lanes {
                 tcp.push(TcpOutlet::open(destination, args.listen, args.carriage())?);
                 continue;
             }
-            let address = net::resolve(destination)
+            let local = args.options().local;
+            let address = local
+                .map_or_else(|| net::resolve(destination), |local| net::resolve_from(destination, local))
                 .map_err(|error| Failure::network(format_args!("cannot resolve {destination}: {error}")))?;
-            let from = args.options().local.map_or_else(String::new, |local| format!(" from {local}"));
+            let from = local.map_or_else(String::new, |local| format!(" from {local}"));
             let lane = Lane::open(address, args)
                 .map_err(|error| Failure::network(format_args!("cannot send{from} to {destination}: {error}")))?;
             lanes.push(lane);

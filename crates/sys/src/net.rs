@@ -30,15 +30,41 @@ pub struct SendOptions {
     pub dscp: Option<u8>,
 }
 
-/// The addresses of `HOST:PORT`; the first of them counts.
+/// The addresses of `HOST:PORT`, at least one, in the order to try them.
+///
+/// # Errors
+/// Where the name cannot be resolved.
+pub fn addresses(destination: &str) -> io::Result<Vec<SocketAddr>> {
+    let mut addresses: Vec<_> = destination.to_socket_addrs()?.collect();
+    if addresses.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+    }
+    put_in_order(&mut addresses);
+    Ok(addresses)
+}
+
+/// Where nothing else is said the stages listen at 127.0.0.1, and most systems name `localhost` by ::1 first.
+fn put_in_order(addresses: &mut [SocketAddr]) {
+    addresses.sort_by_key(|address| address.ip() == IpAddr::V6(Ipv6Addr::LOCALHOST));
+}
+
+/// The first address of `HOST:PORT`.
 ///
 /// # Errors
 /// Where the name cannot be resolved.
 pub fn resolve(destination: &str) -> io::Result<SocketAddr> {
-    destination
-        .to_socket_addrs()?
-        .next()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
+    Ok(addresses(destination)?[0])
+}
+
+/// The first address of `HOST:PORT` that packets from `local` can go to: one of its family.
+///
+/// # Errors
+/// Where the name cannot be resolved, or has no such address.
+pub fn resolve_from(destination: &str, local: SocketAddr) -> io::Result<SocketAddr> {
+    let is_of_family = |address: &SocketAddr| address.is_ipv4() == local.is_ipv4();
+    addresses(destination)?.into_iter().find(is_of_family).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::NotFound, format!("the name has no address of the family of {local}"))
+    })
 }
 
 /// A socket that sends to `destination` only.
@@ -385,6 +411,25 @@ mod tests {
         assert_eq!(got.from, sender.local_addr().expect("an address"));
         assert!((0..1_000_000_000).contains(&got.age));
         assert_eq!(receive(&receiver, &mut buffer).expect("no error"), None);
+    }
+
+    #[test]
+    fn a_name_of_this_host_means_where_the_stages_listen() {
+        let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let mut localhost = [address("[::1]:9"), address("127.0.0.1:9")];
+        put_in_order(&mut localhost);
+        assert_eq!(localhost, [address("127.0.0.1:9"), address("[::1]:9")]);
+        let mut elsewhere = [address("[2001:db8::1]:9"), address("192.0.2.1:9")];
+        put_in_order(&mut elsewhere);
+        assert_eq!(elsewhere[0], address("[2001:db8::1]:9"), "the system's own order");
+        assert_eq!(resolve("[::1]:9").expect("a number"), address("[::1]:9"));
+    }
+
+    #[test]
+    fn who_sends_from_an_address_sends_to_one_of_its_family() {
+        let local = SocketAddr::from(([0, 0, 0, 0], 9));
+        assert!(resolve_from("127.0.0.1:9", local).is_ok());
+        assert!(resolve_from("[::1]:9", local).is_err());
     }
 
     #[test]
