@@ -206,7 +206,12 @@ fn every_stage_has_help_and_a_version() {
         assert!(help.text().contains("Usage"), "vox-{stage} --help: {}", help.text());
         scratch.run(&format!("vox-{stage} --version")).succeeded_silently();
     }
+    let own = scratch.run("vox-jitter --help").text();
+    for way in ["vox jitter --help", "vox vox-jitter --help", "vox help jitter"] {
+        assert_eq!(scratch.run(way).succeeded_silently().text(), own, "{way}");
+    }
     let front = scratch.run("vox").text();
+    assert_eq!(scratch.run("vox help").text(), front);
     for stage in ["capture", "encode", "decode", "send", "recv", "jitter", "play", "inspect"] {
         assert!(front.contains(stage), "vox lists {stage}: {front}");
     }

@@ -2,16 +2,29 @@
 
 use std::ffi::OsString;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 /// Lists the stages of Voxpipe, or runs one: `vox jitter …` is `vox-jitter …`.
 #[derive(Debug, Parser)]
-#[command(name = "vox", version, disable_help_subcommand = true)]
+#[command(
+    name = "vox",
+    version,
+    subcommand_value_name = "STAGE [ARGUMENTS]",
+    disable_help_subcommand = true,
+    after_help = "\
+Examples:
+  vox                                       lists the stages
+  vox jitter --help                         what a stage can do (also: vox help jitter)
+  vox capture tone:440 | vox play           runs them"
+)]
 pub(crate) struct Args {
-    /// The stage to run, without its prefix, such as `capture`; none lists the stages.
-    pub(crate) stage: Option<String>,
+    #[command(subcommand)]
+    pub(crate) stage: Option<Stage>,
+}
 
-    /// What the stage is given; `vox STAGE --help` tells.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) arguments: Vec<OsString>,
+#[derive(Debug, Subcommand)]
+pub(crate) enum Stage {
+    /// The stage, without its prefix, and what it is given: all of it is the stage's, `--help` too.
+    #[command(external_subcommand)]
+    Named(Vec<OsString>),
 }

@@ -4,10 +4,11 @@ mod args;
 mod completion;
 mod stages;
 
+use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use args::Args;
+use args::{Args, Stage};
 use vox_cli::Failure;
 
 fn main() -> ExitCode {
@@ -17,13 +18,22 @@ fn main() -> ExitCode {
             Err(failure) => failure.report(),
         };
     }
-    vox_cli::run(|args: Args| match args.stage {
-        Some(stage) => run(&stage, &args.arguments),
+    vox_cli::run(|args: Args| match &args.stage {
+        Some(Stage::Named(words)) => enter(words),
         None => list(),
     })
 }
 
-fn run(stage: &str, arguments: &[std::ffi::OsString]) -> Result<(), Failure> {
+fn enter(words: &[OsString]) -> Result<(), Failure> {
+    match words {
+        [] => list(),
+        [help] if help == "help" => list(),
+        [help, stage, ..] if help == "help" => run(&stage.to_string_lossy(), &["--help".into()]),
+        [stage, arguments @ ..] => run(&stage.to_string_lossy(), arguments),
+    }
+}
+
+fn run(stage: &str, arguments: &[OsString]) -> Result<(), Failure> {
     let name = stage.strip_prefix("vox-").unwrap_or(stage);
     let Some(program) = stages::find(name) else {
         let hint = stages::nearest(name).map_or_else(String::new, |near| format!(": did you mean `{near}`?"));
