@@ -82,12 +82,13 @@ pub fn dialects(data: &[u8]) {
 pub fn plain(data: &[u8]) {
     let mut pieces = Pieces::new(data);
     let Ok(format) = "PCMU/8000".parse() else { return };
-    let terms = PlainTerms { accepts: PayloadMap::standard(), sends: (0, format), from: None, to: None };
-    let mut peer = PlainPeer::new(terms, 0x1234_5678, 1, 1);
+    let reports_to = Some(SocketAddr::from(([127, 0, 0, 1], 5009)));
+    let terms = PlainTerms { accepts: PayloadMap::standard(), sends: (0, format), from: None, to: None, reports_to };
+    let mut now = Stamp::from_ns(1_000_000_000_000);
+    let mut peer = PlainPeer::new(terms, 0x1234_5678, 1, 1).with_reports(now, 1);
     for ssrc in 0..4 {
         peer.handle_stream(ssrc, StreamFacts::unannounced(0).expect("mu-law"));
     }
-    let mut now = Stamp::from_ns(1_000_000_000_000);
     let mut source: Option<SocketAddr> = None;
     while !pieces.is_empty() {
         let step = pieces.byte();
@@ -115,5 +116,7 @@ pub fn plain(data: &[u8]) {
             }
         }
         while peer.poll_packet(now).is_some() {}
+        let (_, reports) = peer.poll_reports(now).expect("agreed");
+        assert!(reports.len() <= 1 && reports.iter().all(|report| report.packet.len() < 1200));
     }
 }

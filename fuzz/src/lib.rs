@@ -4,6 +4,7 @@
 //! something that is taken for what it is not. `cargo fuzz run --features libfuzzer NAME` searches for such bytes for
 //! as long as one likes; the test of this crate feeds each a few thousand seeded ones.
 
+mod bridge;
 mod codec;
 mod container;
 mod frame;
@@ -14,7 +15,9 @@ mod playout;
 mod repair;
 mod room;
 mod rtp;
+mod websocket;
 
+pub use bridge::bridge;
 pub use codec::decoder;
 pub use container::container;
 pub use frame::frame;
@@ -24,12 +27,13 @@ pub use playout::playout;
 pub use repair::{mend, repair};
 pub use room::{house, p2p, room};
 pub use rtp::{framing, link_trace, rtcp, rtp_receiver, sap, sdp, srtp};
+pub use websocket::websocket;
 
 /// Takes any bytes; panics where a promise is broken.
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 19] = [
+pub const TARGETS: [(&str, Target); 21] = [
     ("frame", frame),
     ("rtp_receiver", rtp_receiver),
     ("rtcp", rtcp),
@@ -49,4 +53,6 @@ pub const TARGETS: [(&str, Target); 19] = [
     ("dialects", dialects),
     ("plain", plain),
     ("mediastream", mediastream),
+    ("bridge", bridge),
+    ("websocket", websocket),
 ];

@@ -1,14 +1,20 @@
 //! A participant that speaks plain RTP and nothing else: whose packets are its own, and the one stream that it is sent.
 
+mod reports;
+
 use core::net::{IpAddr, SocketAddr};
 use std::collections::BTreeMap;
 
 use vox_frame::Stamp;
-use vox_rtp::{AnnouncedStream, Announcement, Content, ExtensionMap, Packet, PayloadFormat, PayloadMap, Protocol};
+use vox_rtp::{
+    AnnouncedStream, Announcement, Content, ExtensionMap, Outgoing, Packet, PayloadFormat, PayloadMap, Protocol,
+    RemoteReport,
+};
 
 use crate::StreamFacts;
 use crate::one_voice::OneVoice;
 use crate::pacer::Pacer;
+use reports::Reports;
 
 /// After what silence a source has ended and another may come, in ns. Until then nobody takes its place.
 const SOURCE_END_NS: i64 = 5_000_000_000;
@@ -27,6 +33,9 @@ pub struct PlainTerms {
     pub from: Option<IpAddr>,
     /// Where what it hears is sent to; to where its packets come from where nothing is said.
     pub to: Option<SocketAddr>,
+    /// Where it takes reports (RTCP), by its description: `to` where it takes them by the port of its voice (RFC 5761). Who
+    /// did not say so gets none: it might take them for voice.
+    pub reports_to: Option<SocketAddr>,
 }
 
 /// What a datagram is.
@@ -38,7 +47,7 @@ pub enum Arrival {
     Goes,
     /// One that came ahead of its time: [`PlainPeer::poll_packet`] gives it when it is due.
     Held,
-    /// A report (RTCP), which is for the server.
+    /// A report (RTCP): it was read, where reports were agreed.
     Report,
     /// From somebody else, of another source than the one that is heard, or of a payload type that was not agreed.
     Foreign,
@@ -64,6 +73,7 @@ pub struct PlainPeer {
     voice: OneVoice,
     /// Streams of the room, by what they are.
     heard: BTreeMap<u32, StreamFacts>,
+    reports: Option<Reports>,
     foreign: u64,
     unsuited: u64,
 }
@@ -74,7 +84,15 @@ impl PlainPeer {
     pub fn new(terms: PlainTerms, ssrc: u32, sequence: u16, timestamp: u32) -> Self {
         let (payload_type, format) = &terms.sends;
         let voice = OneVoice::new(*payload_type, format, ssrc, sequence, timestamp);
-        Self { terms, source: None, pacer: None, voice, heard: BTreeMap::new(), foreign: 0, unsuited: 0 }
+        Self { terms, source: None, pacer: None, voice, heard: BTreeMap::new(), reports: None, foreign: 0, unsuited: 0 }
+    }
+
+    /// Sends reports from now on, where that was agreed. `seed` is where random numbers are drawn from.
+    #[must_use]
+    pub fn with_reports(self, now: Stamp, seed: u64) -> Self {
+        let ssrc = self.voice.ssrc();
+        let reports = self.terms.reports_to.map(|to| Reports::new(now, &self.terms, to, ssrc, seed));
+        Self { reports, ..self }
     }
 
     /// What was agreed.
@@ -106,6 +124,11 @@ impl PlainPeer {
     /// takes its place.
     pub fn handle_datagram(&mut self, now: Stamp, from: SocketAddr, bytes: &[u8]) -> Arrival {
         let arrival = self.judge(now, from, bytes);
+        if let Some(reports) = &mut self.reports
+            && !matches!(arrival, Arrival::Foreign | Arrival::Malformed)
+        {
+            reports.handle_datagram(now, from, bytes);
+        }
         self.foreign += u64::from(arrival == Arrival::Foreign);
         arrival
     }
@@ -158,7 +181,23 @@ impl PlainPeer {
     pub fn next_deadline(&self) -> Option<Stamp> {
         let end = self.source.map(|source| Stamp::from_ns(source.last.saturating_add(SOURCE_END_NS)));
         let packet = self.pacer.as_ref().and_then(Pacer::next_deadline);
-        end.into_iter().chain(packet).min()
+        let reports = self.reports.as_ref().map(Reports::next_deadline);
+        end.into_iter().chain(packet).chain(reports).min()
+    }
+
+    /// The reports that are due, and where they go.
+    pub fn poll_reports(&mut self, now: Stamp) -> Option<(SocketAddr, Vec<Outgoing>)> {
+        self.reports.as_mut().map(|reports| reports.poll(now))
+    }
+
+    /// The goodbye: nothing more is sent.
+    pub fn finish(&mut self, now: Stamp) -> Option<(SocketAddr, Vec<Outgoing>)> {
+        self.reports.take().map(|mut reports| reports.finish(now))
+    }
+
+    /// What it said last of what it hears.
+    pub fn report(&self) -> Option<&RemoteReport> {
+        self.reports.as_ref().and_then(Reports::last)
     }
 
     /// A packet that was held, once it is due.
@@ -193,13 +232,24 @@ impl PlainPeer {
             self.unsuited += 1;
             return None;
         }
-        self.voice.handle_packet(now, bytes).then_some(to)
+        if !self.voice.handle_packet(now, bytes) {
+            return None;
+        }
+        if let Some(reports) = &mut self.reports {
+            reports.handle_sent(now, bytes);
+        }
+        Some(to)
     }
 
     /// The description of what the peer is sent, for the program that plays it.
     pub fn description(&self, name: &str) -> Option<String> {
         let to = self.destination()?;
-        Some(describe(name, to, std::slice::from_ref(&self.terms.sends), self.voice.ssrc()))
+        Some(describe(name, to, std::slice::from_ref(&self.terms.sends), self.voice.ssrc(), self.multiplexes()))
+    }
+
+    /// Whether reports and voice share a port, as far as is known (RFC 5761, section 5.1.1: only where it was offered).
+    fn multiplexes(&self) -> bool {
+        self.terms.reports_to.is_none() || self.terms.reports_to == self.terms.to
     }
 
     /// The answer to a peer's description: where its own packets go, and what they may be.
@@ -207,11 +257,11 @@ impl PlainPeer {
         let (first, sends) = &self.terms.sends;
         let mut types = vec![(*first, sends.clone())];
         types.extend(self.terms.accepts.iter().filter(|(number, _)| number != first).map(|(n, f)| (n, f.clone())));
-        describe(name, listens, &types, self.voice.ssrc()).replace("a=recvonly", "a=sendrecv")
+        describe(name, listens, &types, self.voice.ssrc(), self.multiplexes()).replace("a=recvonly", "a=sendrecv")
     }
 }
 
-fn describe(name: &str, to: SocketAddr, types: &[(u8, PayloadFormat)], ssrc: u32) -> String {
+fn describe(name: &str, to: SocketAddr, types: &[(u8, PayloadFormat)], ssrc: u32, rtcp_mux: bool) -> String {
     let stream = |(payload_type, format): &(u8, PayloadFormat)| AnnouncedStream {
         ssrc,
         payload_type: *payload_type,
@@ -231,7 +281,7 @@ fn describe(name: &str, to: SocketAddr, types: &[(u8, PayloadFormat)], ssrc: u32
         session: u64::from(ssrc),
         version: 1,
         extensions: ExtensionMap::default(),
-        rtcp_mux: true,
+        rtcp_mux,
         crypto: None,
         secure: false,
         red: None,

@@ -3,16 +3,18 @@
 
 mod house;
 
+use core::net::SocketAddr;
+
 use house::{House, packet};
 use vox_frame::Stamp;
 use vox_room::{Arrival, ConnId, Nick, Path, PlainPeer, PlainTerms, RoomName, StreamFacts};
-use vox_rtp::{Packet, PayloadMap};
+use vox_rtp::{Block, Fact, Packet, PayloadMap, read_control, write_control};
 
 const S: i64 = 1_000_000_000;
 
 fn terms() -> PlainTerms {
     let sends = (0, "PCMU/8000".parse().expect("a format"));
-    PlainTerms { accepts: PayloadMap::standard(), sends, from: None, to: None }
+    PlainTerms { accepts: PayloadMap::standard(), sends, from: None, to: None, reports_to: None }
 }
 
 fn peer() -> PlainPeer {
@@ -100,6 +102,61 @@ fn what_a_peer_hears_goes_where_it_was_told_or_to_where_its_packets_come_from() 
     assert!(sdp.contains("c=IN IP4 127.0.0.1\r\n") && sdp.contains("m=audio 7000 RTP/AVP 0\r\n"), "{sdp}");
     let told = PlainTerms { to: Some("127.0.0.1:7002".parse().unwrap()), ..terms() };
     assert_eq!(PlainPeer::new(told, 1, 1, 1).destination(), Some("127.0.0.1:7002".parse().unwrap()));
+}
+
+#[test]
+fn a_peer_that_takes_reports_is_told_what_it_was_sent_and_how_its_own_came() {
+    let from: SocketAddr = "127.0.0.1:7000".parse().unwrap();
+    let to = "127.0.0.1:7001".parse().unwrap();
+    let terms = PlainTerms { to: Some(from), reports_to: Some(to), ..terms() };
+    let mut peer = PlainPeer::new(terms.clone(), 0xabcd, 100, 5000).with_reports(at(0), 7);
+    peer.handle_stream(5, StreamFacts::unannounced(0).expect("mu-law"));
+    let (mut said, mut reports) = (0, Vec::new());
+    for n in 0..1000 {
+        let now = Stamp::from_ns(n * S / 50);
+        if n % 10 != 3 {
+            let _arrival = peer.handle_datagram(now, from, &packet(9, n as u16, n as u32 * 160));
+            said += 1;
+        }
+        let mut heard = packet(5, n as u16, n as u32 * 160);
+        assert_eq!(peer.handle_packet(now, &mut heard), Some(from));
+        let (whither, due) = peer.poll_reports(now).unwrap();
+        assert_eq!(whither, to);
+        reports.extend(due.into_iter().map(|report| (n, read_control(&report.packet).expect("RTCP"))));
+    }
+    // RFC 3550, section 6.3.1: the first after half of five seconds, each by 0.5 to 1.5 and the factor of the appendix.
+    assert!((3..=10).contains(&reports.len()), "{reports:?}");
+    for (n, facts) in &reports {
+        let sent = facts.iter().find_map(|fact| match fact {
+            Fact::Sent { ssrc: 0xabcd, rtp, packets, .. } => Some((*rtp, i64::from(*packets))),
+            _ => None,
+        });
+        assert_eq!(sent, Some((5000 + *n as u32 * 160, n + 1)));
+        let block = facts.iter().find_map(|fact| match fact {
+            Fact::Report { by: 0xabcd, block } if block.ssrc == 9 => Some(block),
+            _ => None,
+        });
+        let block = block.unwrap_or_else(|| panic!("nothing of what came: {facts:?}"));
+        assert!((20..=32).contains(&block.fraction_lost), "a tenth is lost: {block:?}");
+    }
+    assert_eq!(said, 900);
+    // It says what it hears, and that is known.
+    let mut last_sr = reports.iter().flat_map(|(_, facts)| facts).filter_map(|fact| match fact {
+        Fact::Sent { ntp, .. } => Some(ntp.middle()),
+        _ => None,
+    });
+    let block = Block { ssrc: 0xabcd, fraction_lost: 64, last_sr: last_sr.next_back().unwrap(), ..Block::default() };
+    let mut bytes = Vec::new();
+    write_control(&[Fact::Present(9), Fact::Report { by: 9, block }], &mut bytes);
+    assert_eq!(peer.handle_datagram(at(20), from, &bytes), Arrival::Report);
+    assert_eq!(peer.report().map(|report| report.fraction_lost), Some(0.25));
+    let (_, goodbye) = peer.finish(at(20)).unwrap();
+    let goodbye = read_control(&goodbye[0].packet).unwrap();
+    assert!(goodbye.contains(&Fact::Bye(0xabcd)), "{goodbye:?}");
+    assert_eq!(peer.poll_reports(at(30)), None);
+    // Who does not say that he takes them might take them for voice.
+    let mut other = PlainPeer::new(PlainTerms { reports_to: None, ..terms }, 1, 1, 1).with_reports(at(0), 7);
+    assert_eq!(other.poll_reports(at(10)), None);
 }
 
 #[test]

@@ -117,6 +117,7 @@ impl Clients {
     pub(crate) fn elsewhere(&self, conn: ConnId) -> Option<Value> {
         if let Some((peer, listens)) = self.guests.get(conn) {
             let text = |address: Option<SocketAddr>| address.map(|address| address.to_string());
+            let ms = |ns: i64| ns as f64 / 1e6;
             return Some(json!({
                 "carrier": "rtp",
                 "listens": listens.to_string(),
@@ -124,6 +125,10 @@ impl Clients {
                 "sendsTo": text(peer.destination()),
                 "packetsForeign": peer.foreign(),
                 "packetsUnsuited": peer.unsuited(),
+                "fractionLost": peer.report().map(|report| report.fraction_lost),
+                "packetsLost": peer.report().map(|report| report.packets_lost),
+                "jitterMs": peer.report().map(|report| ms(report.jitter_ns)),
+                "roundTripMs": peer.report().and_then(|report| report.round_trip_ns).map(ms),
             }));
         }
         let (peer, language) = self.foreigners.get(conn)?;

@@ -32,6 +32,13 @@ struct Client {
     waiting: Vec<u8>,
 }
 
+/// Where somebody finds the socket of a server on that port who was not told: of one that he runs himself, else of one
+/// that is a service (contrib/vox-roomd.service).
+pub(crate) fn find(port: u16) -> PathBuf {
+    let (own, service) = (default_path(port), PathBuf::from(format!("/run/vox-roomd/{port}.sock")));
+    if !own.exists() && service.exists() { service } else { own }
+}
+
 /// Where the socket of a server on that port is, unless told otherwise.
 pub(crate) fn default_path(port: u16) -> PathBuf {
     let uid = rustix::process::getuid().as_raw();

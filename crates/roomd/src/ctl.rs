@@ -27,7 +27,8 @@ pub(crate) struct Ctl {
     #[arg(long, value_name = "PORT", default_value_t = 10_000)]
     port: u16,
 
-    /// Its socket, where it was started with one of its own.
+    /// Its socket, where it was started with one of its own; that of the service is found
+    /// (/run/vox-roomd/PORT.sock).
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
 
@@ -158,7 +159,7 @@ struct Peer {
 
 /// Asks the server and shows what it answers.
 pub(crate) fn run(ctl: &Ctl) -> Result<(), Failure> {
-    let path = ctl.control.clone().unwrap_or_else(|| control::default_path(ctl.port));
+    let path = ctl.control.clone().unwrap_or_else(|| control::find(ctl.port));
     let failed = |error: std::io::Error| {
         Failure::network(format_args!("no server answers on {}: {error}; is it running, as you?", path.display()))
     };

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, UdpSocket};
 
 use vox_frame::Stamp;
 use vox_room::{Arrival, ConnId, Notice, PlainPeer, PlainTerms, RoomName};
+use vox_rtp::Outgoing;
 use vox_sys::{Readiness, net};
 
 /// Datagrams that are read of one of them before others have their turn.
@@ -28,6 +29,14 @@ struct Guest {
     unsent: u64,
 }
 
+impl Guest {
+    fn report(&mut self, reports: Option<(SocketAddr, Vec<Outgoing>)>) {
+        let Some((to, reports)) = reports else { return };
+        let unsent = reports.iter().filter(|report| self.socket.send_to(&report.packet, to).is_err());
+        self.unsent += unsent.count() as u64;
+    }
+}
+
 /// What came of a datagram.
 pub(crate) enum Came {
     /// So many bytes are to be passed on as a packet; before that a line is to be said, where there is one.
@@ -44,6 +53,7 @@ impl Guests {
     /// Opens a socket for a peer; gives its address.
     pub(crate) fn add(
         &mut self,
+        now: Stamp,
         conn: ConnId,
         listen: SocketAddr,
         terms: PlainTerms,
@@ -56,12 +66,33 @@ impl Guests {
         readiness.add(&socket, conn.0)?;
         // Half of the numbers lie ahead: some receivers take an early wrap for a restart (RFC 3711, section 3.3.1).
         let peer = PlainPeer::new(terms, random()?, (random()? >> 17) as u16, random()?);
+        let peer = peer.with_reports(now, getrandom::u64().map_err(io::Error::other)?);
         self.all.insert(conn, Guest { socket, listens, peer, room, mixes, unsent: 0 });
         Ok(listens)
     }
 
-    pub(crate) fn remove(&mut self, conn: ConnId) -> bool {
-        self.all.remove(&conn).is_some()
+    /// Says goodbye to one of them.
+    pub(crate) fn remove(&mut self, now: Stamp, conn: ConnId) -> bool {
+        let Some(mut guest) = self.all.remove(&conn) else { return false };
+        let reports = guest.peer.finish(now);
+        guest.report(reports);
+        true
+    }
+
+    /// Says goodbye to all of them.
+    pub(crate) fn finish(&mut self, now: Stamp) {
+        for guest in self.all.values_mut() {
+            let reports = guest.peer.finish(now);
+            guest.report(reports);
+        }
+    }
+
+    /// Sends the reports that are due.
+    pub(crate) fn send_reports(&mut self, now: Stamp) {
+        for guest in self.all.values_mut() {
+            let reports = guest.peer.poll_reports(now);
+            guest.report(reports);
+        }
     }
 
     /// Who speaks, and the address at which he is heard.

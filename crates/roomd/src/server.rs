@@ -400,7 +400,7 @@ impl Server {
                     self.send_errors += way.lost;
                 }
                 Output::Close(conn) => {
-                    self.clients.guests.remove(conn);
+                    self.clients.guests.remove(self.clock.now(), conn);
                     self.clients.foreigners.close(conn);
                     if let Some(client) = self.clients.touch(conn) {
                         client.closing = true;
@@ -455,6 +455,7 @@ impl Server {
                 client.closing = true;
             }
         }
+        self.clients.guests.finish(self.clock.now());
         for conn in self.clients.foreigners.ids() {
             let _nothing_more =
                 self.clients.foreigners.line(self.clock.now(), conn, "TERMINATE: the server is closing");

@@ -53,10 +53,10 @@ impl Server {
         let conn = self.clients.draw();
         let mixes = question["forward"].as_bool() != Some(true);
         let wish = if mixes { format!(" mix={}", terms.sends.1) } else { String::new() };
-        let listens = self.clients.guests.add(conn, listen, terms, (room.clone(), mixes), &self.readiness);
+        let listens = self.clients.guests.add(now, conn, listen, terms, (room.clone(), mixes), &self.readiness);
         let listens = listens.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
         if let Err(why) = self.hall.handle_guest(now, conn, nick, "plain RTP", &room) {
-            self.clients.guests.remove(conn);
+            self.clients.guests.remove(now, conn);
             return Err(why);
         }
         self.hall.handle_line(now, conn, format!("VOICE {room}: tcp{wish}").as_bytes());
@@ -105,6 +105,7 @@ impl Server {
         while let Some((conn, mut packet)) = self.clients.guests.poll_packet(now) {
             self.pass_packet(now, conn, &mut packet);
         }
+        self.clients.guests.send_reports(now);
         for (conn, line) in self.clients.guests.handle_timeout(now) {
             self.hall.handle_line(now, conn, line.as_bytes());
         }
@@ -133,6 +134,9 @@ fn terms(question: &Value, listen: SocketAddr) -> Result<PlainTerms, String> {
         Some(offer) => offered(offer).map(|(agreed, to)| (agreed, Some(to)))?,
         None => (coded(question["codec"].as_str().unwrap_or(DEFAULT_CODEC))?, None),
     };
+    let (to, reports_to) = to.map_or((None, None), |(to, reports)| (Some(to), Some(reports)));
+    // Who is sent his voice elsewhere than he described is not where he takes reports either.
+    let reports_to = reports_to.filter(|_| told.is_none_or(|told| Some(told) == to));
     let to = told.or(to);
     let from = from.or_else(|| to.map(|to| to.ip()));
     if to.is_some_and(|to| to.ip().is_multicast()) {
@@ -142,7 +146,7 @@ fn terms(question: &Value, listen: SocketAddr) -> Result<PlainTerms, String> {
         // Beyond this host anybody could be the first.
         return Err("beyond loopback say whose packets are taken: --from ADDRESS or --send-to ADDR:PORT".to_owned());
     }
-    Ok(PlainTerms { accepts, sends, from, to })
+    Ok(PlainTerms { accepts, sends, from, to, reports_to })
 }
 
 type Agreed = (PayloadMap, (u8, PayloadFormat));
@@ -166,8 +170,8 @@ fn coded(text: &str) -> Result<Agreed, String> {
     Ok((accepts, (number, format)))
 }
 
-/// What a description offers that rooms know: the first of it is what is sent.
-fn offered(offer: &str) -> Result<(Agreed, SocketAddr), String> {
+/// What a description offers that rooms know: the first of it is what is sent. And where: voice, and reports.
+fn offered(offer: &str) -> Result<(Agreed, (SocketAddr, SocketAddr)), String> {
     let offer = Description::parse(offer.as_bytes()).map_err(|error| error.to_string())?;
     if offer.secure || !offer.crypto.is_empty() {
         return Err("it describes SRTP, which a plain peer does not speak".to_owned());
@@ -182,5 +186,9 @@ fn offered(offer: &str) -> Result<(Agreed, SocketAddr), String> {
     for (number, format) in types {
         accepts.insert(number, format);
     }
-    Ok(((accepts, sends), SocketAddr::new(offer.address, offer.port)))
+    // RFC 5761, section 5.1.1; RFC 3605; RFC 3550, section 11.
+    let beside = offer.rtcp_port.unwrap_or_else(|| offer.port.saturating_add(1));
+    let reports = if offer.rtcp_mux { offer.port } else { beside };
+    let at = |port| SocketAddr::new(offer.address, port);
+    Ok(((accepts, sends), (at(offer.port), at(reports))))
 }
