@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures what listening to one live stream costs: CPU of receivers that hear the same speech at the same time.
 
-    scripts/listening.py [--seconds N] [--bin DIR] [--jitter ARGS] [--play ARGS]
+    scripts/listening.py [--seconds N] [--bin DIR] [--jitter ARGS] [--play ARGS] [--turn N] SPEECH.wav
 
 All of them run side by side, so that they share what the machine is busy with: the vox receiver, GStreamer's and trx's
 play 20 ms Opus on the loudspeaker of a private PulseAudio (tests/rig/pulse-up), and once more the first two play into
@@ -43,10 +43,11 @@ def main():
     parser.add_argument("--bin", default="target/release", metavar="DIR", help="where the stages are (target/release)")
     parser.add_argument("--jitter", default="", metavar="ARGS", help="more arguments for vox-jitter")
     parser.add_argument("--play", default="", metavar="ARGS", help="more arguments for vox-play")
+    parser.add_argument("--turn", type=int, default=0, metavar="N", help="which receiver the stream is sent to first (0)")
     parser.add_argument("--json", action="store_true", help="print JSON: per receiver and program, part of a core")
     parser.add_argument("speech", help="a WAV of speech")
     args = parser.parse_args()
-    costs = measure(Path(args.speech).resolve(), args.seconds, Path(args.bin).resolve(), args.jitter, args.play)
+    costs = measure(Path(args.speech).resolve(), args.seconds, Path(args.bin).resolve(), args.jitter, args.play, args.turn)
     if args.json:
         print(json.dumps(costs))
         return
@@ -55,12 +56,15 @@ def main():
         print(f"{name:10} {100 * sum(programs.values()):5.2f} % of a core: {each}")
 
 
-def measure(speech, seconds, stages, jitter="", play=""):
-    """name -> program -> the part of a core that it takes."""
+def measure(speech, seconds, stages, jitter="", play="", turn=0):
+    """name -> program -> the part of a core that it takes. Whoever is sent to first pays for a machine that slept: `turn`
+    says who that is."""
     wanted = {"gst": "gst-launch-1.0", "trx": "trx-rx"}
     receivers = {
         name: lines for name, lines in RECEIVERS.items() if shutil.which(wanted.get(name.split(",")[0], "sh"))
     }
+    names = list(receivers)
+    receivers = {name: receivers[name] for name in names[turn % len(names):] + names[:turn % len(names)]}
     scratch = Path(tempfile.mkdtemp(prefix="vox-listening-"))
     card, running = latency.Card(scratch), []
     try:

@@ -1,7 +1,6 @@
 //! Plays a stream a little faster or slower, so that its reservoir stays where it is.
 
-use audioadapter_buffers::direct::InterleavedSlice;
-use rubato::{Async, FixedAsync, Resampler as _, SincInterpolationParameters, SincInterpolationType, WindowFunction};
+use crate::sinc::Sinc;
 
 /// Below this rate speech fills the band: there the filter is steeper, and takes fewer frames at a time.
 const LOW_RATE: usize = 32_000;
@@ -22,7 +21,28 @@ const fn chunk(rate: usize) -> usize {
 
 /// Frames of the filter.
 const fn length(rate: usize) -> usize {
-    if rate < LOW_RATE { 64 } else { 32 }
+    if rate < LOW_RATE { STEEP } else { SHORT }
+}
+
+const STEEP: usize = 64;
+const SHORT: usize = 32;
+
+enum Filter {
+    Steep(Sinc<STEEP>),
+    Short(Sinc<SHORT>),
+}
+
+impl Filter {
+    fn new(rate: usize, channels: usize) -> Self {
+        if rate < LOW_RATE { Self::Steep(Sinc::new(channels)) } else { Self::Short(Sinc::new(channels)) }
+    }
+
+    fn process(&mut self, input: &[f32], speed: f64, out: &mut Vec<f32>) {
+        match self {
+            Self::Steep(sinc) => sinc.process(input, speed, out),
+            Self::Short(sinc) => sinc.process(input, speed, out),
+        }
+    }
 }
 
 /// Frames that must be there beside those that are played: a chunk is whole, and the speed not exact.
@@ -42,7 +62,7 @@ pub(crate) const fn needed(rate: usize) -> usize {
 
 /// A resampler that is a part of a stream: it begins in its middle without a seam.
 pub(crate) struct Drift {
-    sinc: Async<f32>,
+    filter: Filter,
     rate: usize,
     channels: usize,
     chunk: usize,
@@ -50,7 +70,6 @@ pub(crate) struct Drift {
     speed: f64,
     /// Interleaved frames that came out and wait to be taken.
     ready: Vec<f32>,
-    scratch: Vec<f32>,
 }
 
 impl Drift {
@@ -65,20 +84,11 @@ impl Drift {
     ) -> Option<(Self, usize)> {
         let (length, chunk) = (length(rate), chunk(rate));
         let half = length / 2;
-        // The frame that comes out behind frame n of the input stands at n - 1 - half (found by trying: a tone shows a slip).
-        let (until, fed) = (read + half + 1, 3 * length / chunk * chunk);
+        // What comes out next lies half a filter behind the end of what was fed.
+        let (until, fed) = (read + half, 3 * length / chunk * chunk);
         let from = until.checked_sub(fed).filter(|_| spare > half)?;
-        let parameters = SincInterpolationParameters {
-            sinc_len: length,
-            f_cutoff: None,
-            oversampling_factor: 128,
-            interpolation: SincInterpolationType::Linear,
-            window: WindowFunction::BlackmanHarris2,
-        };
-        let sinc = Async::new_sinc(1.0, 1.0 + 2.0 * MAX_CHANGE, &parameters, chunk, channels, FixedAsync::Input)
-            .expect("a ratio of 1, a chunk and a channel");
-        let scratch = vec![0.0; 2 * chunk * channels];
-        let mut drift = Self { sinc, rate, channels, chunk, half, speed: 1.0, ready: Vec::new(), scratch };
+        let filter = Filter::new(rate, channels);
+        let mut drift = Self { filter, rate, channels, chunk, half, speed: 1.0, ready: Vec::new() };
         for chunk in buffer[from * channels..until * channels].chunks_exact(chunk * channels) {
             drift.run(chunk);
         }
@@ -100,14 +110,7 @@ impl Drift {
     pub(crate) fn follow(&mut self, excess: usize) {
         let too_much = excess as f64 - target(self.rate) as f64;
         let wanted = 1.0 + (too_much / (self.rate as f64 * SETTLE_S)).clamp(-MAX_CHANGE, MAX_CHANGE);
-        let speed = wanted.clamp(self.speed - MAX_STEP, self.speed + MAX_STEP);
-        if (speed - self.speed).abs() > 1e-7
-            && let Some(sinc) = self.sinc.as_adjustable()
-        {
-            // The ratio lies within what the filter was made for.
-            let _in_range = sinc.set_resample_ratio_relative(1.0 / speed, true);
-            self.speed = speed;
-        }
+        self.speed = wanted.clamp(self.speed - MAX_STEP, self.speed + MAX_STEP);
     }
 
     /// Appends exactly `frames` to `out`, and gives the number of frames taken from `input`, which must hold enough.
@@ -126,18 +129,6 @@ impl Drift {
     }
 
     fn run(&mut self, chunk: &[f32]) {
-        let room = self.sinc.output_frames_next();
-        if self.scratch.len() < room * self.channels {
-            self.scratch.resize(room * self.channels, 0.0);
-        }
-        let frames = self.scratch.len() / self.channels;
-        let input = InterleavedSlice::new(chunk, self.channels, self.chunk).expect("the chunk is whole");
-        let mut output =
-            InterleavedSlice::new_mut(&mut self.scratch, self.channels, frames).expect("the scratch is whole");
-        let (_, given) = self
-            .sinc
-            .process_into_buffer(&input, &mut output, None)
-            .expect("both buffers are as long as the filter asks");
-        self.ready.extend_from_slice(&self.scratch[..given * self.channels]);
+        self.filter.process(chunk, self.speed, &mut self.ready);
     }
 }

@@ -7,8 +7,11 @@ use core::f64::consts::{PI, TAU};
 
 use rubato::{WindowFunction, calculate_cutoff};
 
-/// Steps between two frames for which the filter is tabulated; between these it is linear.
-const PHASES: usize = 128;
+/// Steps between two frames for which the filter is tabulated, as a power of two; between these it is linear.
+const PHASE_BITS: u32 = 7;
+
+/// A part of a frame is counted in bits; of a step between two phases so many are left.
+const STEP_BITS: u32 = u32::BITS - PHASE_BITS;
 
 /// Floats that are summed beside each other.
 const LANES: usize = 8;
@@ -19,9 +22,10 @@ pub(crate) struct Sinc<const TAPS: usize> {
     table: Vec<[f32; TAPS]>,
     /// The frames that are still needed, a channel each.
     planes: Vec<Vec<f32>>,
-    /// The first frame that the next one that comes out is made of, and the part of a frame that it lies behind the middle.
+    /// The first frame that the next one that comes out is made of, and how far that lies behind their middle, in parts of a
+    /// frame: 2^32 are one.
     at: usize,
-    fraction: f64,
+    fraction: u32,
     /// How many of the last frames have the same in all channels.
     alike: usize,
 }
@@ -34,7 +38,7 @@ impl<const TAPS: usize> Sinc<TAPS> {
     pub(crate) fn new(channels: usize) -> Self {
         assert!(TAPS.is_multiple_of(LANES), "a filter is a number of whole lanes");
         let planes = vec![vec![0.0; TAPS - 1]; channels];
-        Self { table: table(), planes, at: 0, fraction: 0.0, alike: TAPS - 1 }
+        Self { table: table(), planes, at: 0, fraction: 0, alike: TAPS - 1 }
     }
 
     /// Takes whole frames and appends what can be computed so far to `out`, played at `speed`: 1.001 gives 999 frames for
@@ -44,21 +48,22 @@ impl<const TAPS: usize> Sinc<TAPS> {
         let channels = self.planes.len();
         let length = self.planes[0].len();
         let alike_from = length - self.alike;
+        // 32 bits before the point, 32 behind it.
+        let step = (speed * 2_f64.powi(32)).round() as u64;
         while self.at + TAPS <= length {
-            let place = self.fraction * PHASES as f64;
-            let row = place as usize;
-            let part = (place - row as f64) as f32;
+            let row = (self.fraction >> STEP_BITS) as usize;
+            let part = (self.fraction & ((1 << STEP_BITS) - 1)) as f32 / (1_u32 << STEP_BITS) as f32;
             let rows = (&self.table[row], &self.table[row + 1]);
+            let here = self.at..self.at + TAPS;
             if self.at >= alike_from {
-                let sample = interpolate(&self.planes[0][self.at..], rows, part);
-                out.extend(std::iter::repeat_n(sample, channels));
+                let sample = interpolate(&self.planes[0][here], rows, part);
+                (0..channels).for_each(|_| out.push(sample));
             } else {
-                out.extend(self.planes.iter().map(|plane| interpolate(&plane[self.at..], rows, part)));
+                out.extend(self.planes.iter().map(|plane| interpolate(&plane[here.clone()], rows, part)));
             }
-            self.fraction += speed;
-            let whole = self.fraction as usize;
-            self.at += whole;
-            self.fraction -= whole as f64;
+            let next = u64::from(self.fraction) + step;
+            self.at += (next >> u32::BITS) as usize;
+            self.fraction = next as u32;
         }
         let done = self.at.min(length);
         self.at -= done;
@@ -79,16 +84,27 @@ impl<const TAPS: usize> Sinc<TAPS> {
 
 /// The sum of frames weighted by what lies between two rows.
 fn interpolate<const TAPS: usize>(frames: &[f32], rows: (&[f32; TAPS], &[f32; TAPS]), part: f32) -> f32 {
+    let (frames, [a, b]) = (frames.as_chunks::<LANES>().0, [rows.0, rows.1].map(|row| row.as_chunks::<LANES>().0));
     let (mut first, mut second) = ([0.0_f32; LANES], [0.0_f32; LANES]);
-    let frames = frames[..TAPS].chunks_exact(LANES);
-    for ((frames, a), b) in frames.zip(rows.0.chunks_exact(LANES)).zip(rows.1.chunks_exact(LANES)) {
-        for lane in 0..LANES {
-            first[lane] += frames[lane] * a[lane];
-            second[lane] += frames[lane] * b[lane];
-        }
+    for ((frames, a), b) in frames.iter().zip(a).zip(b) {
+        first = add_products(first, frames, a);
+        second = add_products(second, frames, b);
     }
-    let (first, second): (f32, f32) = (first.iter().sum(), second.iter().sum());
-    first + (second - first) * part
+    let mut lanes: [f32; LANES] = core::array::from_fn(|lane| first[lane] + (second[lane] - first[lane]) * part);
+    // Pairs of pairs: a sum in order would wait for itself.
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] += lanes[lane + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+#[inline]
+fn add_products(sums: [f32; LANES], a: &[f32; LANES], b: &[f32; LANES]) -> [f32; LANES] {
+    core::array::from_fn(|lane| sums[lane] + a[lane] * b[lane])
 }
 
 fn table<const TAPS: usize>() -> Vec<[f32; TAPS]> {
@@ -96,12 +112,12 @@ fn table<const TAPS: usize>() -> Vec<[f32; TAPS]> {
     // The highest at which such a window leaves nothing above half the rate.
     let cutoff: f64 = calculate_cutoff(TAPS, WindowFunction::BlackmanHarris2);
     let tap = |phase: usize, tap: usize| {
-        let x = tap as f64 - (half - 1.0) - phase as f64 / PHASES as f64;
+        let x = tap as f64 - (half - 1.0) - phase as f64 / f64::from(1 << PHASE_BITS);
         let angle = PI * cutoff * x;
         let sinc = if x == 0.0 { 1.0 } else { angle.sin() / angle };
         cutoff * sinc * window(x / half)
     };
-    let rows = (0..=PHASES).map(|phase| core::array::from_fn(|n| tap(phase, n)));
+    let rows = (0..=1 << PHASE_BITS).map(|phase| core::array::from_fn(|n| tap(phase, n)));
     // What is constant stays as it is at every phase.
     rows.map(|row: [f64; TAPS]| row.map(|tap| (tap / row.iter().sum::<f64>()) as f32)).collect()
 }
