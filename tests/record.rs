@@ -521,6 +521,10 @@ fn a_full_disk_is_said_and_leaves_a_whole_file() {
         assert!(outcome.stderr.contains("a.") && outcome.stderr.contains("No space left"), "{}", outcome.stderr);
         let frames = decoded(&scratch.path(&format!("a.{kind}"))).len() / 2;
         assert!(frames > 300_000, "{kind}: {frames} frames before the disk was full");
+        if kind == "opus" {
+            let whole = scratch.run("opusinfo a.opus").text();
+            assert!(!whole.contains("sequence number gap"), "{whole}");
+        }
     }
 }
 

@@ -39,6 +39,8 @@ struct Ogg {
     path: PathBuf,
     writer: Writer,
     length: u64,
+    /// Something found no room: what comes later would lie behind a hole.
+    full: bool,
     /// Ticks that are decoded before the file's first.
     pre_skip: i64,
     /// Ticks between the beginnings of the recording and of the file.
@@ -260,7 +262,7 @@ impl OpusLane {
             "channels": self.channels.count(),
             "codec": "opus",
         }))?;
-        let mut ogg = Ogg { file: Arc::new(file), path, writer, length: 0, pre_skip, begins };
+        let mut ogg = Ogg { file: Arc::new(file), path, writer, length: 0, full: false, pre_skip, begins };
         for (payload, ticks) in preroll {
             ogg.writer.packet(&payload, ticks);
         }
@@ -296,10 +298,11 @@ impl Ogg {
     /// Appends the pages that are whole; where they do not fit the disk, the file ends behind the last that did.
     fn append(&mut self) -> Result<(), Failure> {
         let bytes = self.writer.take();
-        if bytes.is_empty() {
+        if bytes.is_empty() || self.full {
             return Ok(());
         }
         if let Err(error) = self.file.write_all_at(&bytes, self.length) {
+            self.full = true;
             let _shorter = self.file.set_len(self.length);
             return Err(cannot("write", &self.path, &error));
         }
