@@ -259,11 +259,19 @@ fn gap_text(gap: &Gap<'_>) -> String {
     )
 }
 
+const YEAR_NS: i64 = 365 * 86_400 * 1_000_000_000;
+
 fn ages(times: &Times, now: Stamp) -> String {
     let mut text = String::new();
     for (name, time) in [("captured", times.captured), ("arrived", times.arrived), ("due", times.due)] {
         if let Some(time) = time {
-            text.push_str(&format!("  {name} {:.2} ms ago", now.since(time) as f64 / 1e6));
+            // A virtual clock begins at 0, and has nothing to do with now.
+            let shown = if (0..YEAR_NS).contains(&time.ns()) {
+                format!("at {:.2} ms", time.ns() as f64 / 1e6)
+            } else {
+                format!("{:.2} ms ago", now.since(time) as f64 / 1e6)
+            };
+            text.push_str(&format!("  {name} {shown}"));
         }
     }
     text
