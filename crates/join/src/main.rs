@@ -99,28 +99,30 @@ fn speak_and_hear(
         let spoken = if speaks && is_answered(args, link)? { speak(args, link) } else { Ok(false) };
         link.set_said_all();
         let is_read = is_read && is_heard() && !link.is_unread();
-        let leaves = match &spoken {
-            Ok(has_spoken) => args.leave_at_end || link.is_unread() || (*has_spoken && !is_read),
-            Err(_) => true,
-        };
-        if leaves || stop_requested() {
+        let stays = matches!(spoken, Ok(has_spoken) if is_read || !has_spoken);
+        if !stays || args.leave_at_end || link.is_unread() || stop_requested() {
             drop(stay);
         }
         let (heard, packets, reconnects, forged) =
             hearing.join().unwrap_or_else(|_| (Err(Failure::failed("the listening thread has failed")), 0, 0, 0));
         if let Some(stats) = stats {
-            let sent = link.sent();
-            stats.line(&json!({
-                "summary": true,
-                "packetsSent": sent.packets,
-                "bytesSent": sent.bytes,
-                "packetsDiscardedOnSend": sent.dropped,
-                "packetsReceived": packets,
-                "packetsUnauthentic": forged,
-                "reconnects": reconnects,
-            }));
+            stats.line(&summary(link, packets, reconnects, forged));
         }
         spoken.and(heard)
+    })
+}
+
+/// The last line of the statistics.
+fn summary(link: &Link, packets: u64, reconnects: u32, forged: u64) -> serde_json::Value {
+    let sent = link.sent();
+    json!({
+        "summary": true,
+        "packetsSent": sent.packets,
+        "bytesSent": sent.bytes,
+        "packetsDiscardedOnSend": sent.dropped,
+        "packetsReceived": packets,
+        "packetsUnauthentic": forged,
+        "reconnects": reconnects,
     })
 }
 
