@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures what listening to one live stream costs: CPU of receivers that hear the same speech at the same time.
 
-    scripts/listening.py [--seconds N] [--bin DIR] [--jitter ARGS] [--play ARGS] [--turn N] SPEECH.wav
+    scripts/listening.py [--seconds N] [--bin DIR] [--jitter ARGS] [--play ARGS] [--turn N] [--floor PROGRAM] SPEECH.wav
 
 All of them run side by side, so that they share what the machine is busy with: the vox receiver, GStreamer's and trx's
 play 20 ms Opus on the loudspeaker of a private PulseAudio (tests/rig/pulse-up), and once more the first two play into
@@ -44,10 +44,12 @@ def main():
     parser.add_argument("--jitter", default="", metavar="ARGS", help="more arguments for vox-jitter")
     parser.add_argument("--play", default="", metavar="ARGS", help="more arguments for vox-play")
     parser.add_argument("--turn", type=int, default=0, metavar="N", help="which receiver the stream is sent to first (0)")
+    parser.add_argument("--floor", metavar="PROGRAM", help="benches/floors/listen, compiled: the least that it can cost")
     parser.add_argument("--json", action="store_true", help="print JSON: per receiver and program, part of a core")
     parser.add_argument("speech", help="a WAV of speech")
     args = parser.parse_args()
-    costs = measure(Path(args.speech).resolve(), args.seconds, Path(args.bin).resolve(), args.jitter, args.play, args.turn)
+    speech, stages = Path(args.speech).resolve(), Path(args.bin).resolve()
+    costs = measure(speech, args.seconds, stages, args.jitter, args.play, args.turn, args.floor)
     if args.json:
         print(json.dumps(costs))
         return
@@ -56,13 +58,15 @@ def main():
         print(f"{name:10} {100 * sum(programs.values()):5.2f} % of a core: {each}")
 
 
-def measure(speech, seconds, stages, jitter="", play="", turn=0):
+def measure(speech, seconds, stages, jitter="", play="", turn=0, floor=None):
     """name -> program -> the part of a core that it takes. Whoever is sent to first pays for a machine that slept: `turn`
-    says who that is."""
+    says who that is. `floor` is benches/floors/listen, compiled."""
     wanted = {"gst": "gst-launch-1.0", "trx": "trx-rx"}
     receivers = {
         name: lines for name, lines in RECEIVERS.items() if shutil.which(wanted.get(name.split(",")[0], "sh"))
     }
+    if floor:
+        receivers |= {"floor": (f"exec {floor} $PORT", "vox-send"), "floor, null": (f"exec {floor} $PORT null", "vox-send")}
     names = list(receivers)
     receivers = {name: receivers[name] for name in names[turn % len(names):] + names[:turn % len(names)]}
     scratch = Path(tempfile.mkdtemp(prefix="vox-listening-"))

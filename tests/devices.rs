@@ -81,7 +81,7 @@ fn a_stage_stopped_between_microphone_and_loudspeaker_adds_no_delay() {
     let environment = &card.environment;
     let wire = scratch.spawn(&format!(
         "{environment}\nPULSE_SOURCE=micsrc vox-capture --rate 48000 --channels 1 | vox-encode pcmu \
-         | PULSE_SINK=spk vox-play --stats play.json"
+         | PULSE_SINK=spk vox-play --device plugged --stats play.json"
     ));
     let (said, heard) = click(&scratch, &card, 14, |_| {
         thread::sleep(Duration::from_secs(5));
