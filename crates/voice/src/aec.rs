@@ -153,16 +153,16 @@ impl Aec {
     }
 }
 
-/// The filter's length in blocks of 4 ms: 128 ms, and 80 ms until it has found the echo. What a room does later than that
-/// it cannot take out, and who speaks meanwhile is turned down with it.
+/// The filter's length in blocks of 4 ms. What a room does later than that it cannot take out, and who speaks meanwhile is
+/// turned down with it; a longer one is slower to follow what changes.
 const FILTER: usize = 20;
 
 /// How many times louder the suppressor may become from one block to the next once the echo is over.
 const RISE: f32 = 4.0;
 
 /// The library guesses what its filter leaves of an echo, and guesses high: that it is a quarter of the power (two thirds
-/// above 2 kHz) at best, that there is a long tail behind it, and that nobody speaks beside it unless he is four times
-/// as loud. Where the loudspeaker's times are known the filter leaves far less, and who speaks is not to pay for it.
+/// above 2 kHz) at best, and that there is a long tail behind it. Where it is known to the sample what the loudspeaker
+/// plays, the filter leaves far less, and who speaks is not to pay for it.
 fn tuning() -> EchoCanceller3Config {
     let mut config = EchoCanceller3Config::default();
     let EchoCanceller3Config { filter, erle, ep_strength, suppressor, .. } = &mut config;
@@ -172,6 +172,9 @@ fn tuning() -> EchoCanceller3Config {
     // The tail of the room, where somebody speaks: 3 dB less with every block. And its colour is as measured.
     ep_strength.nearend_len = 0.5;
     ep_strength.use_conservative_tail_frequency_response = false;
+    // While somebody speaks: as much echo beside his consonants as beside his vowels.
+    let consonants = &mut suppressor.nearend_tuning.mask_hf;
+    (consonants.enr_transparent, consonants.enr_suppress) = (1.0, 1.5);
     (suppressor.normal_tuning.max_inc_factor, suppressor.nearend_tuning.max_inc_factor) = (RISE, RISE);
     config
 }
