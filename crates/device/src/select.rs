@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
-use cpal::{BufferSize, Device, Host, SampleFormat, SizedSample, StreamConfig};
+use cpal::{BufferSize, Device, Host, SampleFormat, StreamConfig};
 use vox_frame::{Channels, Rate};
 
 use crate::health::Upset;
@@ -174,7 +174,7 @@ impl Selected {
     ) -> Result<Running, Refusal> {
         #[cfg(target_os = "linux")]
         if let Some(name) = self.alsa_name() {
-            let direct = <T as SizedSample>::FORMAT == SampleFormat::F32 && self.shape.channels.count() <= 2;
+            let direct = <T as cpal::SizedSample>::FORMAT == SampleFormat::F32 && self.shape.channels.count() <= 2;
             let link = (direct && crate::pulse::place::is_plain(&name)).then(|| crate::pulse::Link::open(&self.shape));
             // Where the sound server does not take it, its plugin may know how.
             if let Some(Ok(link)) = link {
