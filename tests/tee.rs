@@ -92,6 +92,9 @@ fn a_branch_that_fails_is_told_and_the_rest_goes_on() {
     assert!(outcome.stderr.contains("exit status: 3"), "{}", outcome.stderr);
     assert!(fs::read(scratch.path("good.vox")).ok() == fs::read(scratch.path("main.vox")).ok());
     scratch.run("vox-capture tone:440 --duration 2 | vox-tee /proc/no-such-file | cat >main.vox").exited(&[0, 1, 0]);
+    let script = "vox-capture tone:440 --duration 2 | vox-tee 'exec:exit 7' | cat >main.vox";
+    let outcome = scratch.run(script).exited(&[0, 1, 0]);
+    assert!(outcome.stderr.contains("exit status: 7"), "{}", outcome.stderr);
     let script = "vox-capture tone:440 --duration 2 | vox-tee 'exec:head -c 100 >/dev/null' | cat >main.vox";
     scratch.run(script).succeeded_silently();
 }

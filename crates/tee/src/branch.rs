@@ -159,7 +159,8 @@ fn serve(mut target: Target, opening: &Opening, shared: &Shared) -> std::io::Res
             Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error),
             // Another reader may come to a FIFO.
             Err(_) if target.is_fifo() && shared.lock().ended.is_none() => {}
-            Err(_) => return Ok(Done::Left),
+            // A command may have read what it wanted, or be one that does not exist.
+            Err(_) => return sink.close().map(|()| Done::Left),
         }
     }
 }
