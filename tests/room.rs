@@ -83,7 +83,7 @@ fn what_is_streamed_into_a_room_is_heard_bit_for_bit() {
         let tape = tape(&scratch, port, &name, &format!("--carrier {carrier}"));
         let said = scratch.run(&format!(
             "vox-replay {codec}.said.vox | \
-             vox-join 127.0.0.1:{port}/lobby --name lecturer --carrier {carrier} --leave-at-end >/dev/null"
+             vox-join 127.0.0.1:{port}/lobby --name lecturer --carrier {carrier} --leave-at-end --max-age off >/dev/null"
         ));
         said.succeeded();
         let heard = scratch.path(&format!("{name}.vox"));
@@ -111,7 +111,8 @@ fn a_wav_in_a_room_is_recorded_as_it_was() {
     assert!(await_until(PATIENCE, || _server.stderr().contains("I/VOICE")), "{}", recorder.stderr());
     scratch
         .run(&format!(
-            "vox-capture said.wav | vox-encode l16 | vox-replay - | vox-join 127.0.0.1:{port}/lobby --name lecturer --send-only"
+            "vox-capture said.wav | vox-encode l16 | vox-replay - | vox-join 127.0.0.1:{port}/lobby --name lecturer --send-only \
+             --max-age off"
         ))
         .succeeded();
     assert!(await_until(PATIENCE, || _server.stderr().contains("STREAMEND lecturer")));
@@ -196,7 +197,7 @@ fn a_lost_server_is_a_gap_of_its_true_length() {
     let listener = tape(&scratch, port, "tape", "--reconnect");
     let talker = scratch.spawn(&format!(
         "vox-capture noise: --duration 6 --rate 8000 | vox-encode pcmu | tee said.vox | vox-replay - | \
-         vox-join 127.0.0.1:{port}/lobby --name ana --reconnect --send-only"
+         vox-join 127.0.0.1:{port}/lobby --name ana --reconnect --send-only --max-age off"
     ));
     assert!(await_until(PATIENCE, || first.stderr().contains("talk-start ana")));
     signal(first.pid_of("vox-roomd"), Signal::KILL);
@@ -208,16 +209,18 @@ fn a_lost_server_is_a_gap_of_its_true_length() {
     end(listener);
     let heard = read_vox(&heard);
     assert_eq!(labels(&heard), ["ana"], "the stream is the same one");
-    let gaps: Vec<u64> = heard
+    let gaps: Vec<(&GapReason, u64)> = heard
         .iter()
         .filter_map(|entry| match entry {
-            Entry::Gap { duration, reason: GapReason::Lost, .. } => Some(*duration),
+            Entry::Gap { duration, reason, .. } => Some((reason, *duration)),
             _ => None,
         })
         .collect();
-    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    // A machine that stalls may leave out something else, which is a gap of another kind.
+    assert_eq!(gaps.iter().filter(|(reason, _)| **reason == GapReason::Lost).count(), 1, "{gaps:?}");
     assert_eq!(duration(&heard), 48_000);
-    assert_eq!(payloads(&heard).len() as u64 + gaps[0], 48_000, "what was not heard is the gap");
+    let missing: u64 = gaps.iter().map(|(_, duration)| duration).sum();
+    assert_eq!(payloads(&heard).len() as u64 + missing, 48_000, "what was not heard is the gap: {gaps:?}");
 }
 
 #[test]

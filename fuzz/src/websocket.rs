@@ -57,8 +57,8 @@ fn converse(first: &[u8], pieces: &mut Pieces<'_>) {
     loop {
         came += piece.len();
         let over = socket.take(piece, &mut splitter, &mut out).is_err();
-        // A pong is as long as its ping, less the mask; a goodbye is four bytes.
-        assert!(out.len() <= came + 8, "{} bytes of answer to {came}", out.len());
+        // A pong is as long as its ping, less the mask; a goodbye tells in a few words why.
+        assert!(out.len() <= came + 32, "{} bytes of answer to {came}", out.len());
         while let Ok(Some(_said)) = splitter.next_message() {}
         if over || pieces.is_empty() {
             break;
