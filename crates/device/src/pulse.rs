@@ -46,6 +46,9 @@ const JUMPS: u32 = 3;
 /// day, which may have been set meanwhile.
 const BESIDE_NS: i64 = 1_000_000;
 
+/// So much silence more than is needed is written first, in ns: nobody knows yet how much the server takes at once.
+const START_NS: i64 = 15_000_000;
+
 /// The part of a second that the server may take ahead, at its start and when it was late itself: one in that many.
 const AHEAD: usize = 4;
 
@@ -343,7 +346,9 @@ impl Link {
         let Some(origin) = self.origin else {
             // As if it had begun with what was written first, and taken a period at once; or nothing at all, which is the
             // most that can be written until it tells.
-            let (began, frame) = self.began.unwrap_or((at, self.written));
+            let Some((began, frame)) = self.began else {
+                return Look { at, room: self.room, level: -self.measure.frames(START_NS), heard: None };
+            };
             let unheard = self.written - frame;
             let taken = if unheard > 0 { self.measure.frames(at - began) + self.measure.period } else { 0 };
             return Look { at, room: (self.room - unheard).max(0), level: unheard - taken, heard: None };
