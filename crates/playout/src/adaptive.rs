@@ -180,7 +180,8 @@ impl Follower {
     }
 
     /// What the packet needed goes into the history, and what a lost one before it did: a lost one needs as long as the
-    /// copy in the packet behind it, where that carries one, or the first packet that describes it.
+    /// copy in the packet behind it, where that carries one, or the first packet that describes it; one that was overtaken
+    /// no longer than that copy.
     fn note_need(&mut self, meta: &Meta, over: i64) {
         let sequence = meta.sequence.0;
         let highest = self.highest.unwrap_or(sequence);
@@ -192,16 +193,18 @@ impl Follower {
             });
         }
         self.highest = Some(highest.max(sequence));
-        self.pending.remove(&sequence);
+        // One that was overtaken is repaired by its copy where that came first.
+        let copied = self.pending.remove(&sequence).flatten();
         if meta.redundant
             && let Some(copy) = self.pending.get_mut(&sequence.wrapping_sub(1))
             && copy.is_none()
         {
             *copy = Some(over.saturating_add(self.rate.ns(u64::from(meta.duration))));
         }
-        self.needs.add(over);
-        if over > self.last_over.saturating_add(EVENT_NS) {
-            self.needs.add_event(over, 1.0);
+        let need = copied.map_or(over, |copied| copied.min(over));
+        self.needs.add(need);
+        if need > self.last_over.saturating_add(EVENT_NS) {
+            self.needs.add_event(need, 1.0);
         }
         self.last_over = over;
         self.note_described(meta, over);

@@ -39,7 +39,7 @@ pub struct Adaptive {
 
 impl Default for Adaptive {
     fn default() -> Self {
-        Self { min_ns: 0, max_ns: 500_000_000, first_ns: 20_000_000, price_ns: 46_000_000_000, stretch: true }
+        Self { min_ns: 0, max_ns: 500_000_000, first_ns: 20_000_000, price_ns: 47_000_000_000, stretch: true }
     }
 }
 

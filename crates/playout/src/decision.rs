@@ -42,10 +42,10 @@ const GENTLE_NS: i64 = 20_000_000;
 
 /// Behind concealment, a delay above the target by this is cut at once, in ns: the thread is lost anyway, and what is
 /// played faster afterwards is heard for longer.
-const CUT_NS: i64 = 30_000_000;
+const CUT_NS: i64 = 20_000_000;
 
-/// A delay above the target by this is not made longer because packets are held up, in ns.
-const LONG_NS: i64 = 100_000_000;
+/// A delay above the target by this is not made longer because packets are held up, in ns: it bridges as much already.
+const LONG_NS: i64 = 30_000_000;
 
 /// Beyond this a delay is cut wherever it is, in ns: nobody talks to the past.
 const HOPELESS_NS: i64 = 1_000_000_000;

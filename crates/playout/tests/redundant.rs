@@ -148,6 +148,40 @@ fn of_the_packets_behind_a_gap_the_first_that_tells_of_it_goes_with_it() {
     assert_eq!(lost, expected);
 }
 
+/// A minute of packets of which every tenth is overtaken by the three behind it; gives the delay in the end, in ms, and of
+/// the last hundred packets how many were played and how many came from the packet behind.
+fn overtaken(copies: bool) -> (f64, usize, usize) {
+    let sent = |n: u64| n as i64 * 20 * MS;
+    let arrives = |n: u64| sent(n) + if n % 10 == 5 { 75 * MS } else { 0 };
+    let mut packets: Vec<u64> = (0..3_000).collect();
+    packets.sort_by_key(|n| arrives(*n));
+    let mut listener = Listener::new(Adaptive::default());
+    for n in packets {
+        listener.put(Meta { redundant: copies, ..meta(n, arrives(n), 0) });
+    }
+    let (left, _) = listener.finish(sent(3_000));
+    let number =
+        |left: &&Left| matches!(left, Left::Audio { n, .. } | Left::Lost { n, .. } if *n >= 2_880 && *n < 2_980);
+    let last: Vec<&Left> = left.iter().filter(number).collect();
+    let delay = last.iter().rev().find_map(|left| match left {
+        Left::Audio { n, due } => Some((due.ns() - sent(*n)) as f64 / 1e6),
+        _ => None,
+    });
+    let delay = delay.expect("something is played");
+    let copied = last.iter().filter(|left| matches!(left, Left::Lost { ahead: Some(FRAME), .. })).count();
+    (delay, last.len() - copied, copied)
+}
+
+#[test]
+fn what_is_overtaken_is_not_waited_for_where_its_copy_comes_first() {
+    let (delay, played, copied) = overtaken(true);
+    assert_eq!((played, copied), (90, 10));
+    assert!((20.0..30.0).contains(&delay), "{delay} ms");
+    let (delay, played, _) = overtaken(false);
+    assert_eq!(played, 100);
+    assert!((75.0..90.0).contains(&delay), "{delay} ms");
+}
+
 #[test]
 fn a_pause_is_released_as_it_passes_and_is_no_loss() {
     for empty_packet in [true, false] {
