@@ -1,8 +1,10 @@
-//! What a change of the delay does to tones, whatever codec brought them.
+//! What a change of the delay does to tones and to music, whatever codec brought them.
+
+use core::f64::consts::TAU;
 
 use vox_codec::{BlockEncoder, DecoderOptions, OpusSettings, StreamDecoder};
 use vox_frame::{Audio, Channels, Codec, Format, MediaTime, Rate, SequenceNumber, StreamId, Times};
-use vox_testkit::{Tone, roughness, spurious};
+use vox_testkit::{Tone, envelope, roughness, spurious};
 
 /// How much longer each frame of 20 ms is played, in percent.
 type Change = fn(usize) -> i64;
@@ -61,6 +63,28 @@ fn a_tone_stays_clean_through_every_codec() {
             // The steps of mu-law are no clicks.
             let [own, rough] = [&before, &after].map(|sound| roughness(sound, hz, 0.5, rate));
             assert!(rough < 1.2 * own, "{codec:?} at {rate}, {hz} Hz: a click of {rough:.2}, {own:.2} as it is");
+        }
+    }
+}
+
+/// Three voices that are held, as a keyboard is tuned: no period fits all of them.
+const CHORD: [f64; 3] = [220.0, 277.18, 329.63];
+
+#[test]
+fn music_does_not_warble() {
+    // As a jitter buffer does it: 10 % for a quarter of a second, every two seconds.
+    let changes: [Change; 2] = [|n| if n % 100 < 12 { 10 } else { 0 }, |n| if n % 100 < 12 { -10 } else { 0 }];
+    for ((codec, rate), change) in codecs().into_iter().flat_map(|codec| changes.map(|change| (codec.clone(), change)))
+    {
+        let at = |n: u32, hz: f64| (TAU * hz * f64::from(n) / f64::from(rate)).sin();
+        let chord = (0..6 * rate).map(|n| (CHORD.iter().map(|hz| at(n, *hz)).sum::<f64>() * 0.2) as f32);
+        let out = heard(&codec, rate, &chord.collect::<Vec<_>>(), change);
+        for hz in CHORD {
+            let mut levels = envelope(&out, hz, rate);
+            levels.sort_by(f64::total_cmp);
+            // Only at a seam may a voice hide behind the others.
+            let [low, high] = [5, 95].map(|percent| levels[levels.len() * percent / 100] / 0.2);
+            assert!(low > 0.85 && high < 1.1, "{codec:?} at {rate}, {hz} Hz: from {low:.2} to {high:.2} of its level");
         }
     }
 }
