@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use vox_e2e::{Entry, Scratch, Speech, Wav, alaw, align, await_udp, free_port, locate, need, read_vox, speech, ulaw};
+use vox_e2e::{
+    Entry, Scratch, Speech, Wav, alaw, align, await_udp, free_port, heard_in_full, locate, need, read_vox, speech, ulaw,
+};
 use vox_frame::Codec;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -165,8 +167,7 @@ fn two_streams_one_after_the_other_are_a_stream() {
 fn pcmu_over_rtp_arrives_bit_equal() {
     let scratch = Scratch::new("rtp-pcmu");
     let said = speech(&scratch, "said.wav", Speech::mono(8_000, 24_000));
-    over_rtp(&scratch, "vox-encode pcmu");
-    let heard = Wav::read(&scratch.path("heard.wav"));
+    let heard = over_rtp(&scratch, "vox-encode pcmu");
     assert_eq!(locate(&said.through(ulaw).samples, &heard.samples), Some(0), "{} samples", heard.frames());
     assert_eq!(heard.frames(), said.frames());
 }
@@ -175,8 +176,7 @@ fn pcmu_over_rtp_arrives_bit_equal() {
 fn l16_in_stereo_over_rtp_arrives_bit_equal() {
     let scratch = Scratch::new("rtp-l16");
     let said = speech(&scratch, "said.wav", Speech::stereo(44_100, 88_200));
-    over_rtp(&scratch, "vox-encode l16");
-    let heard = Wav::read(&scratch.path("heard.wav"));
+    let heard = over_rtp(&scratch, "vox-encode l16");
     assert_eq!(locate(&said.samples, &heard.samples), Some(0), "{} frames", heard.frames());
     assert_eq!(heard.frames(), said.frames());
 }
@@ -185,8 +185,7 @@ fn l16_in_stereo_over_rtp_arrives_bit_equal() {
 fn opus_over_rtp_arrives_whole() {
     let scratch = Scratch::new("rtp-opus");
     let said = speech(&scratch, "said.wav", Speech::mono(48_000, 144_000));
-    over_rtp(&scratch, "vox-encode opus --application audio --bitrate 64k");
-    let heard = Wav::read(&scratch.path("heard.wav"));
+    let heard = over_rtp(&scratch, "vox-encode opus --application audio --bitrate 64k");
     let alignment = align(&said.samples, &heard.left(), 2_000);
     assert!(alignment.correlation > 0.95, "{alignment:?}");
     // RTP knows neither pre-skip nor the true end: up to one frame more, and the encoder's delay.
@@ -194,15 +193,14 @@ fn opus_over_rtp_arrives_whole() {
     assert!((144_000..=144_000 + 1_920).contains(&heard.frames()), "{} samples", heard.frames());
 }
 
-/// said.wav through the main job, on loopback, into heard.wav.
-fn over_rtp(scratch: &Scratch, encode: &str) {
+/// said.wav through the main job, on loopback.
+fn over_rtp(scratch: &Scratch, encode: &str) -> Wav {
     let port = free_port();
-    let receiver = scratch.spawn(&format!(
-        "vox-recv :{port} --idle-timeout 2s --wait 20 --max-age off | vox-jitter --delay 500 | vox-play heard.wav"
-    ));
+    let receiver = scratch.spawn(&format!("vox-recv :{port} --idle-timeout 2s --wait 20 --max-age off >heard.vox"));
     await_udp(port);
     scratch.run(&format!("vox-capture said.wav | {encode} | vox-send 127.0.0.1:{port}")).succeeded_silently();
     receiver.wait(LIMIT).succeeded();
+    heard_in_full(scratch)
 }
 
 #[test]

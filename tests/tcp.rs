@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
-use vox_e2e::{Running, Scratch, Speech, Wav, await_until, free_port, locate, need, speech, ulaw};
+use vox_e2e::{Running, Scratch, Speech, Wav, await_until, free_port, heard_in_full, locate, need, speech, ulaw};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -49,7 +49,7 @@ fn summary(scratch: &Scratch, name: &str) -> Value {
 }
 
 fn assert_whole(scratch: &Scratch, said: &Wav) {
-    let heard = Wav::read(&scratch.path("heard.wav"));
+    let heard = heard_in_full(scratch);
     assert_eq!(heard.rate, said.rate);
     assert!(locate(&said.through(ulaw).samples, &heard.samples).is_some(), "{} samples", heard.samples.len());
 }
@@ -58,9 +58,7 @@ fn assert_whole(scratch: &Scratch, said: &Wav) {
 fn who_is_connected_to_hears_everything() {
     let scratch = Scratch::new("tcp-listen");
     let (said, port) = (speech(&scratch, "said.wav", SPEECH), free_port());
-    let receiver = scratch.spawn(&format!(
-        "vox-recv --idle-timeout 1.5 --wait 20 tcp://127.0.0.1:{port} | vox-jitter --delay 1500 | vox-play heard.wav"
-    ));
+    let receiver = scratch.spawn(&format!("vox-recv --idle-timeout 1.5 --wait 20 tcp://127.0.0.1:{port} >heard.vox"));
     await_listener(port);
     scratch
         .run(&format!("vox-capture said.wav | vox-encode pcmu | vox-send tcp://localhost:{port}"))
@@ -75,8 +73,7 @@ fn who_connects_hears_everything() {
     let (said, port) = (speech(&scratch, "said.wav", SPEECH), free_port());
     let sender = gated(&scratch, "pcmu", &format!("--listen tcp://127.0.0.1:{port}"));
     await_listener(port);
-    let receiver = scratch
-        .spawn(&format!("vox-recv --connect tcp://127.0.0.1:{port} | vox-jitter --delay 1500 | vox-play heard.wav"));
+    let receiver = scratch.spawn(&format!("vox-recv --connect tcp://127.0.0.1:{port} >heard.vox"));
     await_clients(port, 1);
     open_gate(&scratch);
     sender.wait(LIMIT).succeeded();
@@ -106,19 +103,18 @@ while len(held) >= 2 and len(held) >= 2 + struct.unpack(\">H\", held[:2])[0]:
     held = held[2 + n:]
 '"
     ));
-    let receiver = scratch
-        .spawn(&format!("vox-recv --connect tcp://127.0.0.1:{port} | vox-jitter --delay 1500 | vox-play heard.wav"));
+    let receiver = scratch.spawn(&format!("vox-recv --connect tcp://127.0.0.1:{port} >heard.vox"));
     await_clients(port, 2);
     open_gate(&scratch);
     // Far more than lies in the buffers between, and the audio goes on.
-    let heard_much = || fs::metadata(scratch.path("heard.wav")).is_ok_and(|data| data.len() > 300_000);
+    let heard_much = || fs::metadata(scratch.path("heard.vox")).is_ok_and(|data| data.len() > 300_000);
     assert!(await_until(LIMIT, heard_much), "{}", receiver.stderr());
     fs::write(scratch.path("go"), "").expect("a file");
     receiver.wait(LIMIT).succeeded_silently();
     sender.wait(LIMIT).succeeded();
     let numbers: Vec<i64> =
         stuck.wait(LIMIT).succeeded().text().lines().map(|line| line.parse().expect("a number")).collect();
-    let heard = Wav::read(&scratch.path("heard.wav"));
+    let heard = heard_in_full(&scratch);
     assert!(locate(&said.samples, &heard.samples).is_some(), "the other client hears everything");
     let dropped = summary(&scratch, "sent")["tcp"][0]["packetsDropped"].as_u64().expect("a count");
     assert!(dropped > 20, "{dropped} packets were dropped");
@@ -134,8 +130,7 @@ fn a_listener_that_talks_all_the_time_harms_no_other() {
     let sender = gated(&scratch, "pcmu", &format!("--listen tcp://127.0.0.1:{port}"));
     await_listener(port);
     let chatty = scratch.spawn(&format!("bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}; cat /dev/zero >&3'"));
-    let receiver = scratch
-        .spawn(&format!("vox-recv --connect tcp://127.0.0.1:{port} | vox-jitter --delay 1500 | vox-play heard.wav"));
+    let receiver = scratch.spawn(&format!("vox-recv --connect tcp://127.0.0.1:{port} >heard.vox"));
     await_clients(port, 2);
     open_gate(&scratch);
     sender.wait(LIMIT).succeeded();
@@ -149,7 +144,7 @@ fn hostile_clients_harm_nobody() {
     let scratch = Scratch::new("tcp-hostile");
     let (said, port) = (speech(&scratch, "said.wav", SPEECH), free_port());
     let receiver = scratch.spawn(&format!(
-        "vox-recv --idle-timeout 1.5 --wait 20 --max-sources 24 --stats stats tcp://127.0.0.1:{port} | vox-jitter --delay 1500 | vox-play heard.wav"
+        "vox-recv --idle-timeout 1.5 --wait 20 --max-sources 24 --stats stats tcp://127.0.0.1:{port} >heard.vox"
     ));
     await_listener(port);
     let mut clients = Vec::new();
@@ -292,12 +287,10 @@ fn the_tcp_streamer_as_a_server_is_heard_at_each_of_its_rates() {
         let server = scratch.spawn(&format!("{STREAMER} server say {port} {rate} said.ul"));
         await_listener(port);
         scratch
-            .run(&format!(
-                "vox-recv --compat tcpstreamer --connect tcp://127.0.0.1:{port} | vox-jitter --delay 1500 | vox-play heard.wav"
-            ))
+            .run(&format!("vox-recv --compat tcpstreamer --connect tcp://127.0.0.1:{port} >heard.vox"))
             .succeeded_silently();
         server.wait(LIMIT).succeeded();
-        let heard = Wav::read(&scratch.path("heard.wav"));
+        let heard = heard_in_full(&scratch);
         assert_eq!(heard.rate, rate);
         assert!(locate(&coded(&scratch), &heard.samples).is_some(), "{rate}");
     }
@@ -309,12 +302,12 @@ fn the_tcp_streamer_as_a_client_is_greeted_and_heard() {
     streamed(&scratch, 22_050);
     let port = free_port();
     let receiver = scratch.spawn(&format!(
-        "vox-recv --compat tcpstreamer --rate 22050 --idle-timeout 1.5 --wait 20 tcp://127.0.0.1:{port} | vox-jitter --delay 1500 | vox-play heard.wav"
+        "vox-recv --compat tcpstreamer --rate 22050 --idle-timeout 1.5 --wait 20 tcp://127.0.0.1:{port} >heard.vox"
     ));
     await_listener(port);
     scratch.run(&format!("{STREAMER} client say {port} 22050 said.ul")).succeeded();
     receiver.wait(LIMIT).succeeded_silently();
-    assert!(locate(&coded(&scratch), &Wav::read(&scratch.path("heard.wav")).samples).is_some());
+    assert!(locate(&coded(&scratch), &heard_in_full(&scratch).samples).is_some());
 }
 
 #[test]
