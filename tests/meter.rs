@@ -73,3 +73,22 @@ fn the_latency_of_a_live_call_is_told_stage_by_stage() {
     assert!(p50("buffer") >= 20.0, "{latency}");
     assert!(p50("total") >= 170.0 && p50("total") >= p50("transport") + p50("frame"), "{latency}");
 }
+
+#[test]
+fn what_is_expected_of_a_stream_holds_or_ends_with_6() {
+    let scratch = Scratch::new("meter-expect");
+    scratch
+        .run(
+            "vox-capture tone:440 --duration 4 | vox-encode pcmu | vox-impair --loss 10% --seed 7 | vox-jitter --virtual \
+             | tee -i lossy.vox | vox-inspect --expect 'gap_ms>0' --expect codec==pcmu --expect 'lost_ms<4000' >passed.vox",
+        )
+        .succeeded_silently();
+    assert!(fs::read(scratch.path("passed.vox")).ok() == fs::read(scratch.path("lossy.vox")).ok());
+    let broken =
+        scratch.run("vox-inspect --expect 'lost_ms<=0' --expect 'bitrate>0' <lossy.vox >/dev/null").exited(&[6]);
+    assert!(broken.stderr.contains("lost_ms<=0 does not hold: it is"), "{}", broken.stderr);
+    assert_eq!(broken.stderr.lines().count(), 1, "{}", broken.stderr);
+    // Nothing came: nothing was as it was expected.
+    scratch.run("head -c 40 lossy.vox | vox-inspect --expect 'lost_ms<=40' >/dev/null").exited(&[0, 6]);
+    scratch.run("vox-inspect --expect 'lost_ms<=many' <lossy.vox").exited(&[2]);
+}

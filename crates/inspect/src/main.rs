@@ -2,6 +2,7 @@
 
 mod account;
 mod args;
+mod expect;
 mod latency;
 mod quantiles;
 mod show;
@@ -10,7 +11,7 @@ use std::process::ExitCode;
 
 use args::Args;
 use show::Show;
-use vox_cli::{Failure, Input, Next};
+use vox_cli::{Exit, Failure, Input, Next};
 use vox_frame::EndReason;
 
 fn main() -> ExitCode {
@@ -35,6 +36,7 @@ fn inspect(args: &Args) -> Result<(), Failure> {
             Next::End(ended) => break ended,
         }
     };
-    show.finish(ended.reason())?;
-    input.verdict(ended, args.strict)
+    let as_expected = show.finish(ended.reason())?;
+    input.verdict(ended, args.strict)?;
+    if as_expected { Ok(()) } else { Err(Failure::quiet(Exit::Condition)) }
 }

@@ -8,6 +8,7 @@ use vox_frame::{Audio, EndReason, Gap, Opening, Raw, Record, Stamp, StreamId, Ti
 
 use crate::account::Account;
 use crate::args::Args;
+use crate::expect::Expectation;
 
 /// The most streams that are summed up; of more, the oldest that ended are forgotten.
 const MAX_ACCOUNTS: usize = 1024;
@@ -16,7 +17,9 @@ pub(crate) struct Show {
     output: Option<Output>,
     json: bool,
     each: bool,
+    sums: bool,
     latency: bool,
+    expectations: Vec<Expectation>,
     accounts: Vec<Account>,
     forgotten: u64,
     records: u64,
@@ -27,14 +30,18 @@ pub(crate) struct Show {
 impl Show {
     /// Records go to stdout unless that is a terminal.
     pub(crate) fn new(opening: Opening, args: &Args) -> Result<Self, Failure> {
-        let (json, each, latency) = (args.json, !args.summary && !args.latency, args.latency);
+        let (json, latency) = (args.json, args.latency);
+        let asked = args.summary || latency;
+        let each = !asked && (json || args.expect.is_empty());
         let output =
             if vox_sys::pipe::is_terminal(std::io::stdout()) { None } else { Some(Output::stdout(opening, false)?) };
         let mut show = Self {
             output,
             json,
             each,
+            sums: asked || each,
             latency,
+            expectations: args.expect.clone(),
             accounts: Vec::new(),
             forgotten: 0,
             records: 0,
@@ -67,14 +74,39 @@ impl Show {
         Ok(())
     }
 
-    /// Ends what is open, and sums up.
-    pub(crate) fn finish(&mut self, reason: EndReason) -> Result<(), Failure> {
+    /// Ends what is open, and sums up. Gives whether everything is as it was expected.
+    pub(crate) fn finish(&mut self, reason: EndReason) -> Result<bool, Failure> {
         if let Some(output) = &mut self.output {
             output.end_open(&reason)?;
         }
-        self.sum_up();
+        let surprises = self.surprises();
+        if self.sums {
+            self.sum_up();
+        }
+        for surprise in &surprises {
+            self.line(|| json!({ "unexpected": surprise }), || format!("vox-inspect: {surprise}"));
+        }
         self.write_text();
-        Ok(())
+        Ok(surprises.is_empty())
+    }
+
+    /// What is not as it was expected.
+    fn surprises(&self) -> Vec<String> {
+        if self.expectations.is_empty() {
+            return Vec::new();
+        }
+        let mut surprises = Vec::new();
+        if self.accounts.is_empty() {
+            surprises.push("no stream came".to_owned());
+        }
+        if self.forgotten > 0 {
+            surprises.push(format!("{} streams were too many to be looked at", self.forgotten));
+        }
+        let streams = self.accounts.iter().map(Account::to_json);
+        surprises.extend(streams.flat_map(|stream| {
+            self.expectations.iter().filter_map(move |expected| expected.failure(&stream)).collect::<Vec<_>>()
+        }));
+        surprises
     }
 
     fn account(&mut self, record: &Record<'_>, now: Stamp) {
