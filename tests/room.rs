@@ -10,7 +10,6 @@ use vox_frame::{EndReason, GapReason};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A server that listens, and its port.
 /// Somebody who listens, once he does.
 fn tape(scratch: &Scratch, port: u16, name: &str, options: &str) -> Running {
     let running = scratch.spawn(&format!("exec vox-join 127.0.0.1:{port}/lobby --name {name} {options} >{name}.vox"));

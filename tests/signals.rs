@@ -162,7 +162,8 @@ fn a_second_signal_ends_a_stage_at_once() {
     let scratch = Scratch::new("int-twice");
     // The source behind the pipe neither ends nor hears signals: only the second one frees the stage.
     let mut pipeline = scratch.spawn(
-        "(trap '' INT TERM; vox-capture silence: --duration 1 | head -c 40; exec sleep 600) | vox-encode opus >said.vox",
+        "mkfifo never; (trap '' INT TERM; vox-capture silence: --duration 1 | head -c 40; exec cat never) \
+         | vox-encode opus >said.vox",
     );
     let encode = pipeline.pid_of("vox-encode");
     await_file(&scratch, "said.vox");

@@ -66,7 +66,7 @@ pub struct Unsupported(Rate, Channels);
 
 /// Effects on one stream.
 pub struct Processor {
-    library: AudioProcessing,
+    sonora: AudioProcessing,
     /// Does instead of the library what it is for, where that is known.
     aec: Option<Aec>,
     channels: usize,
@@ -110,12 +110,12 @@ impl Processor {
 
     fn unmeasured(rate: Rate, channels: Channels, config: Config) -> Self {
         let stream = StreamConfig::new(rate.hz(), channels.count() as u16);
-        let library = AudioProcessing::builder().config(config).capture_config(stream).render_config(stream).build();
+        let sonora = AudioProcessing::builder().config(config).capture_config(stream).render_config(stream).build();
         let (count, piece) = (channels.count(), (rate.hz() / PIECES) as usize);
         let planes = vec![vec![0.0; piece]; count];
         let (pending, far) = (Vec::new(), Vec::new());
         let aec = None;
-        Self { library, aec, channels: count, piece, delay: 0, pending, processed: planes.clone(), planes, far }
+        Self { sonora, aec, channels: count, piece, delay: 0, pending, processed: planes.clone(), planes, far }
     }
 
     /// Frames by which what comes out lies behind what went in.
@@ -165,7 +165,7 @@ impl Processor {
         let stream = StreamConfig::new(rate.hz(), 1);
         self.far.resize(samples.len(), 0.0);
         // The library passes on what it hears; nobody wants that.
-        let _heard = self.library.process_render_f32_with_config(&[samples], &stream, &stream, &mut [&mut self.far]);
+        let _heard = self.sonora.process_render_f32_with_config(&[samples], &stream, &stream, &mut [&mut self.far]);
     }
 
     /// Lets the library hear that nothing is played: it lags by as much as if something were.
@@ -193,7 +193,7 @@ impl Processor {
         }
         let from: Vec<&[f32]> = self.planes.iter().map(Vec::as_slice).collect();
         let mut to: Vec<&mut [f32]> = self.processed.iter_mut().map(Vec::as_mut_slice).collect();
-        let done = self.library.process_capture_f32(&from, &mut to);
+        let done = self.sonora.process_capture_f32(&from, &mut to);
         let result = if done.is_ok() { &self.processed } else { &self.planes };
         for n in 0..self.piece {
             out.extend(result.iter().map(|plane| plane[n]));
