@@ -20,9 +20,6 @@ use vox_e2e::{Scratch, Speech, Wav, speech};
 /// Recipes that are cooked at a time: most of them wait for real time to pass.
 const COOKS: usize = 5;
 
-/// How often a recipe is cooked until it is as it should be.
-const ATTEMPTS: usize = 3;
-
 /// What a recipe of the page must bring about.
 type Cook = fn(&mut Kitchen<'_>);
 
@@ -106,19 +103,8 @@ fn every_recipe_does_what_the_page_says() {
         recipes.iter().copied().filter(|(title, _)| title.contains(&wanted)).collect()
     };
     // A sound card is a matter of time: it is alone while it is in use.
-    let spoiled = [cook_well(&page, &of(WITH_SOUND_CARD), 1), cook_well(&page, &of(COOKBOOK), COOKS)].concat();
+    let spoiled = [cook(&page, &of(WITH_SOUND_CARD), 1), cook(&page, &of(COOKBOOK), COOKS)].concat();
     assert!(spoiled.is_empty(), "these recipes fail: {spoiled:?}");
-}
-
-/// Cooks so many at a time, and what failed again, alone: a machine that is too busy for a call spoils it, but a recipe that
-/// is wrong fails every time. Gives the titles of those that did.
-fn cook_well(page: &[Recipe], menu: &[(&'static str, Cook)], cooks: usize) -> Vec<&'static str> {
-    let mut spoiled = cook(page, menu, cooks);
-    for _ in 1..ATTEMPTS {
-        let again: Vec<_> = menu.iter().copied().filter(|(title, _)| spoiled.contains(title)).collect();
-        spoiled = cook(page, &again, 1);
-    }
-    spoiled
 }
 
 /// Cooks so many at a time; gives the titles of those that failed.
