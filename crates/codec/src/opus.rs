@@ -214,8 +214,10 @@ impl Decoder {
     }
 
     fn decode(&mut self, packet: Option<&[u8]>, frames: usize, fec: bool, out: &mut Vec<f32>) -> bool {
-        // 120 ms is the longest packet there is (RFC 6716, section 3.1).
-        let room = if fec || packet.is_none() { frames } else { frames.max(5760) };
+        let room = match packet {
+            Some(packet) if !fec => packet_frames(packet),
+            _ => frames,
+        };
         let start = out.len();
         out.resize(start + room * self.channels, 0.0);
         let (data, length) = packet.map_or((core::ptr::null(), 0), |bytes| (bytes.as_ptr(), bytes.len()));

@@ -5,6 +5,7 @@
 
 use core::f64::consts::{PI, TAU};
 
+use multiversion::multiversion;
 use rubato::{WindowFunction, calculate_cutoff};
 
 /// Steps between two frames for which the filter is tabulated, as a power of two; between these it is linear.
@@ -22,12 +23,37 @@ pub(crate) struct Sinc<const TAPS: usize> {
     table: Vec<[f32; TAPS]>,
     /// The frames that are still needed, a channel each.
     planes: Vec<Vec<f32>>,
-    /// The first frame that the next one that comes out is made of, and how far that lies behind their middle, in parts of a
-    /// frame: 2^32 are one.
-    at: usize,
-    fraction: u32,
+    next: Place,
     /// How many of the last frames have the same in all channels.
     alike: usize,
+    /// What comes out of one channel.
+    single: Vec<f32>,
+}
+
+/// Where the next frame lies that comes out.
+#[derive(Clone, Copy)]
+struct Place {
+    /// The first frame that it is made of.
+    at: usize,
+    /// How far it lies behind the middle of these, in parts of a frame: 2^32 are one.
+    fraction: u32,
+}
+
+impl Place {
+    /// Frames that lie before `until`, one every `step` parts of a frame.
+    fn before(self, until: usize, step: u64) -> usize {
+        let parts = ((until as u64) << u32::BITS).saturating_sub(self.parts());
+        parts.div_ceil(step) as usize
+    }
+
+    const fn after(self, frames: usize, step: u64) -> Self {
+        let parts = self.parts() + frames as u64 * step;
+        Self { at: (parts >> u32::BITS) as usize, fraction: parts as u32 }
+    }
+
+    const fn parts(self) -> u64 {
+        ((self.at as u64) << u32::BITS) + self.fraction as u64
+    }
 }
 
 impl<const TAPS: usize> Sinc<TAPS> {
@@ -38,7 +64,8 @@ impl<const TAPS: usize> Sinc<TAPS> {
     pub(crate) fn new(channels: usize) -> Self {
         assert!(TAPS.is_multiple_of(LANES), "a filter is a number of whole lanes");
         let planes = vec![vec![0.0; TAPS - 1]; channels];
-        Self { table: table(), planes, at: 0, fraction: 0, alike: TAPS - 1 }
+        let next = Place { at: 0, fraction: 0 };
+        Self { table: table(), planes, next, alike: TAPS - 1, single: Vec::new() }
     }
 
     /// Takes whole frames and appends what can be computed so far to `out`, played at `speed`: 1.001 gives 999 frames for
@@ -47,26 +74,28 @@ impl<const TAPS: usize> Sinc<TAPS> {
         self.take(input);
         let channels = self.planes.len();
         let length = self.planes[0].len();
-        let alike_from = length - self.alike;
         // 32 bits before the point, 32 behind it.
         let step = (speed * 2_f64.powi(32)).round() as u64;
-        while self.at + TAPS <= length {
-            let row = (self.fraction >> STEP_BITS) as usize;
-            let part = (self.fraction & ((1 << STEP_BITS) - 1)) as f32 / (1_u32 << STEP_BITS) as f32;
-            let rows = (&self.table[row], &self.table[row + 1]);
-            let here = self.at..self.at + TAPS;
-            if self.at >= alike_from {
-                let sample = interpolate(&self.planes[0][here], rows, part);
-                (0..channels).for_each(|_| out.push(sample));
-            } else {
-                out.extend(self.planes.iter().map(|plane| interpolate(&plane[here.clone()], rows, part)));
-            }
-            let next = u64::from(self.fraction) + step;
-            self.at += (next >> u32::BITS) as usize;
-            self.fraction = next as u32;
+        let whole = (length + 1).saturating_sub(TAPS);
+        let apart = self.next.before(whole.min(length - self.alike), step);
+        let start = out.len();
+        out.resize(start + apart * channels, 0.0);
+        for channel in 0..channels {
+            self.compute(channel, apart, step);
+            let places = out[start..].iter_mut().skip(channel).step_by(channels);
+            places.zip(&self.single).for_each(|(place, sample)| *place = *sample);
         }
-        let done = self.at.min(length);
-        self.at -= done;
+        self.next = self.next.after(apart, step);
+        let alike = self.next.before(whole, step);
+        self.compute(0, alike, step);
+        if channels == 2 {
+            out.extend(self.single.iter().flat_map(|&sample| [sample; 2]));
+        } else {
+            out.extend(self.single.iter().flat_map(|&sample| core::iter::repeat_n(sample, channels)));
+        }
+        self.next = self.next.after(alike, step);
+        let done = self.next.at.min(length);
+        self.next.at -= done;
         self.planes.iter_mut().for_each(|plane| drop(plane.drain(..done)));
         self.alike = self.alike.min(length - done);
     }
@@ -80,15 +109,35 @@ impl<const TAPS: usize> Sinc<TAPS> {
         let differs = input.chunks_exact(channels).rposition(|frame| frame.iter().any(|sample| *sample != frame[0]));
         self.alike = differs.map_or(self.alike + frames, |last| frames - 1 - last);
     }
+
+    /// Computes the next `frames` of a channel.
+    fn compute(&mut self, channel: usize, frames: usize, step: u64) {
+        self.single.resize(frames, 0.0);
+        interpolate(&self.planes[channel], &self.table, self.next, step, &mut self.single);
+    }
+}
+
+/// Fills `out` with what lies at `next` and every `step` parts of a frame behind it.
+#[multiversion(targets("x86_64+avx2"))]
+fn interpolate<const TAPS: usize>(frames: &[f32], table: &[[f32; TAPS]], next: Place, step: u64, out: &mut [f32]) {
+    for (n, sample) in out.iter_mut().enumerate() {
+        let Place { at, fraction } = next.after(n, step);
+        let row = (fraction >> STEP_BITS) as usize;
+        let part = (fraction & ((1 << STEP_BITS) - 1)) as f32 / (1_u32 << STEP_BITS) as f32;
+        *sample = between(&frames[at..at + TAPS], (&table[row], &table[row + 1]), part);
+    }
 }
 
 /// The sum of frames weighted by what lies between two rows.
-fn interpolate<const TAPS: usize>(frames: &[f32], rows: (&[f32; TAPS], &[f32; TAPS]), part: f32) -> f32 {
+#[inline(always)]
+fn between<const TAPS: usize>(frames: &[f32], rows: (&[f32; TAPS], &[f32; TAPS]), part: f32) -> f32 {
     let (frames, [a, b]) = (frames.as_chunks::<LANES>().0, [rows.0, rows.1].map(|row| row.as_chunks::<LANES>().0));
     let (mut first, mut second) = ([0.0_f32; LANES], [0.0_f32; LANES]);
     for ((frames, a), b) in frames.iter().zip(a).zip(b) {
-        first = add_products(first, frames, a);
-        second = add_products(second, frames, b);
+        for lane in 0..LANES {
+            first[lane] += frames[lane] * a[lane];
+            second[lane] += frames[lane] * b[lane];
+        }
     }
     let mut lanes: [f32; LANES] = core::array::from_fn(|lane| first[lane] + (second[lane] - first[lane]) * part);
     // Pairs of pairs: a sum in order would wait for itself.
@@ -100,11 +149,6 @@ fn interpolate<const TAPS: usize>(frames: &[f32], rows: (&[f32; TAPS], &[f32; TA
         half /= 2;
     }
     lanes[0]
-}
-
-#[inline]
-fn add_products(sums: [f32; LANES], a: &[f32; LANES], b: &[f32; LANES]) -> [f32; LANES] {
-    core::array::from_fn(|lane| sums[lane] + a[lane] * b[lane])
 }
 
 fn table<const TAPS: usize>() -> Vec<[f32; TAPS]> {
