@@ -51,6 +51,8 @@ pub struct Output {
     /// Goes first while something live is written; none where nobody wants that.
     prompt: Option<Prompt>,
     ordinary: bool,
+    /// Whether the system writes without waiting, for all that is known.
+    at_once: bool,
     /// Streams without an End yet, and the media time that each has come to.
     open: BTreeMap<StreamId, MediaTime>,
 }
@@ -80,6 +82,7 @@ impl Output {
             live: false,
             prompt: None,
             ordinary: regular,
+            at_once: !regular && !batch,
             open: BTreeMap::new(),
         };
         opening.write(&mut output.buffer);
@@ -219,12 +222,21 @@ impl Output {
     fn write_out(&mut self, length: usize) -> Result<(), Failure> {
         let mut done = 0;
         while done < length {
-            if !self.regular {
-                wait_for_reader()?;
-            }
-            match pipe::write(stdout(), &self.buffer[done..length]) {
+            let bytes = &self.buffer[done..length];
+            // What is small has room as a rule, and nobody needs to ask first.
+            let written = if self.at_once {
+                pipe::write_at_once(stdout(), bytes)
+            } else {
+                if !self.regular {
+                    wait_for_reader()?;
+                }
+                pipe::write(stdout(), bytes)
+            };
+            match written {
                 Ok(written) => done += written,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => wait_for_reader()?,
+                Err(error) if self.at_once && error.kind() == ErrorKind::Unsupported => self.at_once = false,
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => return Err(Failure::quiet(Exit::Done)),
                 Err(error) => return Err(Failure::failed(format_args!("cannot write stdout: {error}"))),
             }

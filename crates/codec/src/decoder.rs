@@ -8,7 +8,8 @@ use crate::conceal::Concealer;
 use crate::dred::{Dred, may_describe};
 use crate::g711::Law;
 use crate::options::{Concealment, DecoderOptions};
-use crate::opus::{DEEP, Decoder as OpusDecoder, carries_copy, packet_frames};
+use crate::opus::{carries_copy, packet_frames};
+use crate::opus_decoder::{DEEP, Decoder as OpusDecoder};
 use crate::repeat::Repeater;
 use crate::slots::Slots;
 use crate::{Error, linear};
@@ -315,7 +316,7 @@ impl StreamDecoder {
                     concealer.heard(out);
                 }
             }
-            Kind::Opus(decoder) => return decoder.packet(payload, frames, out),
+            Kind::Opus(decoder) => return decoder.packet(payload, out),
         }
         true
     }

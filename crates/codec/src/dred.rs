@@ -5,7 +5,7 @@ use core::ffi::c_int;
 use core::ptr::NonNull;
 
 use crate::Error;
-use crate::opus::Decoder;
+use crate::opus_decoder::Decoder;
 
 /// The longest past that is read, in frames at 48 kHz: libopus writes no more than about a second.
 const MAX_PAST: u32 = 48_000;
@@ -85,21 +85,19 @@ impl Dred {
 
     /// Appends `frames` that lie `back` frames before the packet looked at last.
     pub(crate) fn decode(&self, decoder: &mut Decoder, back: usize, frames: usize, out: &mut Vec<f32>) -> bool {
-        let start = out.len();
-        out.resize(start + frames * decoder.channels(), 0.0);
-        let (Ok(back), Ok(room)) = (i32::try_from(back), i32::try_from(frames)) else { return false };
-        // SAFETY: both states are live, and `out` has room for `frames` frames of all channels.
-        let got = unsafe {
-            opusic_sys::opus_decoder_dred_decode_float(
-                decoder.as_ptr(),
-                self.state.as_ptr(),
-                back,
-                out[start..].as_mut_ptr(),
-                room,
-            )
-        };
-        let got = usize::try_from(got).unwrap_or(0);
-        out.truncate(start + got * decoder.channels());
+        let Ok(back) = i32::try_from(back) else { return false };
+        let got = decoder.run(frames, out, |decoder, samples, room| {
+            // SAFETY: both states are live, and `samples` has room for `room` frames of all channels.
+            unsafe {
+                opusic_sys::opus_decoder_dred_decode_float(
+                    decoder.as_ptr(),
+                    self.state.as_ptr(),
+                    back,
+                    samples.as_mut_ptr(),
+                    room,
+                )
+            }
+        });
         got == frames
     }
 }

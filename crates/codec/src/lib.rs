@@ -16,6 +16,7 @@ pub mod g711;
 pub mod linear;
 mod options;
 mod opus;
+mod opus_decoder;
 mod pieces;
 mod repeat;
 mod slots;

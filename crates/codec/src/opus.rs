@@ -1,8 +1,4 @@
-//! libopus: the encoder through `audiopus`, the decoder through a thin wrapper of our own over the same library, since
-//! `audiopus` hides what concealment needs.
-
-use core::ffi::c_int;
-use core::ptr::NonNull;
+//! libopus: its encoder, through `audiopus`, and what its packets tell of themselves.
 
 use audiopus::coder::Encoder;
 use audiopus::{Bitrate, Channels as OpusChannels, SampleRate};
@@ -125,123 +121,14 @@ pub(crate) fn packet_frames(packet: &[u8]) -> usize {
     usize::try_from(frames).unwrap_or(0)
 }
 
+/// Whether the packet holds two channels (RFC 6716, section 3.1).
+pub(crate) const fn is_stereo(packet: &[u8]) -> bool {
+    matches!(packet, [toc, ..] if *toc & 4 != 0)
+}
+
 /// Whether the packet carries a copy of the one before it.
 pub(crate) fn carries_copy(packet: &[u8]) -> bool {
     let Ok(length) = i32::try_from(packet.len()) else { return false };
     // SAFETY: the pointer is good for `length` bytes, at least one.
     length > 0 && unsafe { opusic_sys::opus_packet_has_lbrr(packet.as_ptr(), length) } > 0
-}
-
-/// The complexity of the decoder from which on a neural model conceals.
-pub(crate) const DEEP: u8 = 5;
-
-/// A decoder at 48 kHz.
-pub(crate) struct Decoder {
-    state: NonNull<opusic_sys::OpusDecoder>,
-    channels: usize,
-    complexity: u8,
-}
-
-// SAFETY: the state is plain memory that only its owner touches; libopus keeps nothing by thread.
-unsafe impl Send for Decoder {}
-
-impl Decoder {
-    pub(crate) fn new(channels: Channels, complexity: u8) -> Result<Self, Error> {
-        let count = channels.count();
-        if count > 2 {
-            return Err(Error::Channels { codec: "opus", most: 2, found: count });
-        }
-        let mut error: c_int = 0;
-        // SAFETY: the arguments are a rate and a number of channels that libopus takes, and `error` outlives the call.
-        let state = unsafe { opusic_sys::opus_decoder_create(48_000, count as c_int, &raw mut error) };
-        let state = NonNull::new(state).ok_or_else(|| Error::Opus(format!("no decoder (error {error})")))?;
-        let mut decoder = Self { state, channels: count, complexity: 0 };
-        decoder.set_complexity(complexity);
-        Ok(decoder)
-    }
-
-    /// See [`DecoderOptions::complexity`](crate::DecoderOptions::complexity).
-    fn set_complexity(&mut self, complexity: u8) {
-        if self.complexity == complexity {
-            return;
-        }
-        self.complexity = complexity;
-        // SAFETY: the state is live, and this request takes one int.
-        unsafe {
-            opusic_sys::opus_decoder_ctl(
-                self.state.as_ptr(),
-                opusic_sys::OPUS_SET_COMPLEXITY_REQUEST,
-                c_int::from(complexity),
-            );
-        }
-    }
-
-    /// Conceals by a neural model from now on, which deep redundancy needs.
-    pub(crate) fn go_deep(&mut self) {
-        self.set_complexity(self.complexity.max(DEEP));
-    }
-
-    pub(crate) const fn channels(&self) -> usize {
-        self.channels
-    }
-
-    pub(crate) const fn as_ptr(&mut self) -> *mut opusic_sys::OpusDecoder {
-        self.state.as_ptr()
-    }
-
-    /// Appends what `packet` holds; false where it is damaged.
-    pub(crate) fn packet(&mut self, packet: &[u8], frames: usize, out: &mut Vec<f32>) -> bool {
-        !packet.is_empty() && self.decode(Some(packet), frames, false, out)
-    }
-
-    /// Appends `frames` of what the packet before `next` held, from the copy in `next`.
-    pub(crate) fn fec(&mut self, next: &[u8], frames: usize, out: &mut Vec<f32>) -> bool {
-        !next.is_empty() && self.decode(Some(next), frames, true, out)
-    }
-
-    /// Appends `frames` of concealment.
-    pub(crate) fn conceal(&mut self, frames: usize, out: &mut Vec<f32>) -> bool {
-        self.decode(None, frames, false, out)
-    }
-
-    /// Appends `frames` of the noise that a pause is filled with: no model has anything to add to it.
-    pub(crate) fn pause(&mut self, frames: usize, out: &mut Vec<f32>) -> bool {
-        let complexity = self.complexity;
-        self.set_complexity(complexity.min(DEEP - 1));
-        let made = self.decode(None, frames, false, out);
-        self.set_complexity(complexity);
-        made
-    }
-
-    fn decode(&mut self, packet: Option<&[u8]>, frames: usize, fec: bool, out: &mut Vec<f32>) -> bool {
-        let room = match packet {
-            Some(packet) if !fec => packet_frames(packet),
-            _ => frames,
-        };
-        let start = out.len();
-        out.resize(start + room * self.channels, 0.0);
-        let (data, length) = packet.map_or((core::ptr::null(), 0), |bytes| (bytes.as_ptr(), bytes.len()));
-        let Ok(length) = i32::try_from(length) else { return false };
-        // SAFETY: `data` is null or points at `length` bytes, and `out` has room for `room` frames of all channels.
-        let got = unsafe {
-            opusic_sys::opus_decode_float(
-                self.state.as_ptr(),
-                data,
-                length,
-                out[start..].as_mut_ptr(),
-                room as c_int,
-                c_int::from(fec),
-            )
-        };
-        let got = usize::try_from(got).unwrap_or(0);
-        out.truncate(start + got * self.channels);
-        got > 0
-    }
-}
-
-impl Drop for Decoder {
-    fn drop(&mut self) {
-        // SAFETY: the state came from opus_decoder_create and is not used again.
-        unsafe { opusic_sys::opus_decoder_destroy(self.state.as_ptr()) }
-    }
 }

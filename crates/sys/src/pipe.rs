@@ -74,6 +74,27 @@ pub fn read_at_once(fd: impl AsFd, space: &mut [u8]) -> io::Result<usize> {
     }
 }
 
+/// Writes once, as much as there is room for, and never waits.
+///
+/// # Errors
+/// `ErrorKind::WouldBlock` where there is no room; `ErrorKind::Unsupported` where the system cannot tell without waiting
+/// (Linux for pipes before 6.4); else as [`write`].
+pub fn write_at_once(fd: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    #[cfg(target_os = "linux")]
+    {
+        let flags = rustix::io::ReadWriteFlags::NOWAIT;
+        match rustix::io::pwritev2(fd, &[io::IoSlice::new(bytes)], HERE, flags) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Err(io::ErrorKind::Unsupported.into()),
+            written => Ok(written?),
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _nowhere = (fd, bytes);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
 /// The place in a file where it stands: that is -1 to the system.
 #[cfg(target_os = "linux")]
 const HERE: u64 = u64::MAX;
@@ -132,5 +153,19 @@ mod tests {
         assert_eq!((read(&mut space), &space[..3]), (Ok(3), &b"abc"[..]));
         drop(writer);
         assert_eq!(read(&mut space), Ok(0), "the end");
+    }
+
+    #[test]
+    fn writing_at_once_writes_whole_what_there_is_room_for_and_never_waits_for_more() {
+        let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
+        set_size(&writer, LIVE_PIPE);
+        let write = |bytes: &[u8]| write_at_once(&writer, bytes).map_err(|error| error.kind());
+        if write(&[1; 3_000]) == Err(io::ErrorKind::Unsupported) {
+            return;
+        }
+        assert_eq!(write(&[2; 3_000]), Err(io::ErrorKind::WouldBlock));
+        let mut space = [0; LIVE_PIPE];
+        assert_eq!((read(&reader, &mut space).expect("bytes"), space[2_999]), (3_000, 1));
+        assert_eq!(write(&[2; 3_000]), Ok(3_000));
     }
 }

@@ -1,0 +1,208 @@
+//! libopus: its decoder, through a thin wrapper of our own, since `audiopus` hides what concealment needs.
+
+use core::ffi::c_int;
+use core::ptr::NonNull;
+use std::collections::VecDeque;
+
+use vox_frame::Channels;
+
+use crate::Error;
+use crate::opus::{is_stereo, packet_frames};
+
+/// The complexity of the decoder from which on a neural model conceals.
+pub(crate) const DEEP: u8 = 5;
+
+/// How much of the past a decoder must have heard to go on where another left off, in frames: what Opus remembers from one
+/// frame to the next has faded by then, the energies of bands as the slowest (RFC 6716, section 4.3.2.1: to half with every
+/// frame of 20 ms, to 0.9 with every one of 2.5 ms).
+const RUN_UP: usize = 9_600;
+
+/// The shortest packet, in frames: 2.5 ms.
+const SHORTEST: usize = 120;
+
+/// A decoder at 48 kHz. Streams say nothing of how many channels their packets hold (RFC 7587, section 7: always two), and
+/// speech has one as a rule. So one is decoded until a packet with two comes, and given to both: the samples are those that
+/// libopus gives for two, for less.
+pub(crate) struct Decoder {
+    state: State,
+    /// Channels of what comes out.
+    channels: usize,
+    complexity: u8,
+    /// The last packets, as long as one channel is decoded where two come out.
+    recent: VecDeque<Vec<u8>>,
+    single: Vec<f32>,
+}
+
+impl Decoder {
+    pub(crate) fn new(channels: Channels, complexity: u8) -> Result<Self, Error> {
+        let channels = channels.count();
+        if channels > 2 {
+            return Err(Error::Channels { codec: "opus", most: 2, found: channels });
+        }
+        let mut state = State::new(1)?;
+        state.set_complexity(complexity);
+        Ok(Self { state, channels, complexity, recent: VecDeque::new(), single: Vec::new() })
+    }
+
+    /// See [`DecoderOptions::complexity`](crate::DecoderOptions::complexity).
+    fn set_complexity(&mut self, complexity: u8) {
+        if self.complexity != complexity {
+            self.complexity = complexity;
+            self.state.set_complexity(complexity);
+        }
+    }
+
+    /// Conceals by a neural model from now on, which deep redundancy needs.
+    pub(crate) fn go_deep(&mut self) {
+        self.set_complexity(self.complexity.max(DEEP));
+    }
+
+    /// Appends what `packet` holds; false where it is damaged.
+    pub(crate) fn packet(&mut self, packet: &[u8], out: &mut Vec<f32>) -> bool {
+        if is_stereo(packet) {
+            self.take_two();
+        } else {
+            self.remember(packet);
+        }
+        let frames = packet_frames(packet);
+        frames > 0 && self.decode(Some(packet), frames, false, out)
+    }
+
+    /// Appends `frames` of what the packet before `next` held, from the copy in `next`.
+    pub(crate) fn fec(&mut self, next: &[u8], frames: usize, out: &mut Vec<f32>) -> bool {
+        if is_stereo(next) {
+            self.take_two();
+        }
+        !next.is_empty() && self.decode(Some(next), frames, true, out)
+    }
+
+    /// Appends `frames` of concealment.
+    pub(crate) fn conceal(&mut self, frames: usize, out: &mut Vec<f32>) -> bool {
+        self.decode(None, frames, false, out)
+    }
+
+    /// Appends `frames` of the noise that a pause is filled with: no model has anything to add to it.
+    pub(crate) fn pause(&mut self, frames: usize, out: &mut Vec<f32>) -> bool {
+        let complexity = self.complexity;
+        self.set_complexity(complexity.min(DEEP - 1));
+        let made = self.decode(None, frames, false, out);
+        self.set_complexity(complexity);
+        made
+    }
+
+    fn decode(&mut self, packet: Option<&[u8]>, frames: usize, fec: bool, out: &mut Vec<f32>) -> bool {
+        self.run(frames, out, |state, samples, room| state.decode(packet, samples, room, fec)) > 0
+    }
+
+    /// Appends what `decode` puts into room for so many frames, in all channels; it says how many it put there. Gives that
+    /// number.
+    pub(crate) fn run(
+        &mut self,
+        frames: usize,
+        out: &mut Vec<f32>,
+        decode: impl FnOnce(&mut State, &mut [f32], c_int) -> c_int,
+    ) -> usize {
+        let Ok(room) = c_int::try_from(frames) else { return 0 };
+        if self.state.channels == self.channels {
+            let start = out.len();
+            out.resize(start + frames * self.channels, 0.0);
+            let got = usize::try_from(decode(&mut self.state, &mut out[start..], room)).unwrap_or(0);
+            out.truncate(start + got * self.channels);
+            return got;
+        }
+        self.single.resize(frames, 0.0);
+        let got = usize::try_from(decode(&mut self.state, &mut self.single, room)).unwrap_or(0);
+        out.extend(self.single[..got].iter().flat_map(|&sample| [sample; 2]));
+        got
+    }
+
+    fn remember(&mut self, packet: &[u8]) {
+        if self.state.channels == self.channels {
+            return;
+        }
+        let full = self.recent.len() >= RUN_UP / packet_frames(packet).max(SHORTEST);
+        let mut copy = if full { self.recent.pop_front().unwrap_or_default() } else { Vec::new() };
+        copy.clear();
+        copy.extend_from_slice(packet);
+        self.recent.push_back(copy);
+    }
+
+    /// Decodes two channels from now on: by another decoder, which first hears what this one heard last. Where there is
+    /// none, one channel is the mean of both.
+    fn take_two(&mut self) {
+        if self.state.channels == self.channels {
+            return;
+        }
+        let Ok(mut state) = State::new(2) else { return };
+        state.set_complexity(self.complexity);
+        for packet in std::mem::take(&mut self.recent) {
+            let frames = packet_frames(&packet);
+            self.single.resize(2 * frames, 0.0);
+            state.decode(Some(&packet), &mut self.single, frames as c_int, false);
+        }
+        self.state = state;
+    }
+}
+
+/// A decoder of libopus.
+pub(crate) struct State {
+    decoder: NonNull<opusic_sys::OpusDecoder>,
+    channels: usize,
+}
+
+// SAFETY: the state is plain memory that only its owner touches; libopus keeps nothing by thread.
+unsafe impl Send for State {}
+
+impl State {
+    /// For one channel or two.
+    fn new(channels: usize) -> Result<Self, Error> {
+        let mut error: c_int = 0;
+        // SAFETY: the arguments are a rate and a number of channels that libopus takes, and `error` outlives the call.
+        let decoder = unsafe { opusic_sys::opus_decoder_create(48_000, channels as c_int, &raw mut error) };
+        let decoder = NonNull::new(decoder).ok_or_else(|| Error::Opus(format!("no decoder (error {error})")))?;
+        Ok(Self { decoder, channels })
+    }
+
+    pub(crate) const fn as_ptr(&mut self) -> *mut opusic_sys::OpusDecoder {
+        self.decoder.as_ptr()
+    }
+
+    fn set_complexity(&mut self, complexity: u8) {
+        // SAFETY: the state is live, and this request takes one int.
+        unsafe {
+            opusic_sys::opus_decoder_ctl(
+                self.decoder.as_ptr(),
+                opusic_sys::OPUS_SET_COMPLEXITY_REQUEST,
+                c_int::from(complexity),
+            );
+        }
+    }
+
+    /// Decodes into `samples`, which hold `room` frames; gives how many there are, or an error of libopus.
+    fn decode(&mut self, packet: Option<&[u8]>, samples: &mut [f32], room: c_int, fec: bool) -> c_int {
+        assert!(samples.len() >= room as usize * self.channels, "there is room for what is asked for");
+        let (data, length) = packet.map_or((core::ptr::null(), 0), |bytes| (bytes.as_ptr(), bytes.len()));
+        let Ok(length) = i32::try_from(length) else { return 0 };
+        // SAFETY: `data` is null or points at `length` bytes, and `samples` has room for `room` frames of all channels.
+        unsafe {
+            opusic_sys::opus_decode_float(
+                self.decoder.as_ptr(),
+                data,
+                length,
+                samples.as_mut_ptr(),
+                room,
+                c_int::from(fec),
+            )
+        }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        // SAFETY: the decoder came from opus_decoder_create and is not used again.
+        unsafe { opusic_sys::opus_decoder_destroy(self.decoder.as_ptr()) }
+    }
+}
+
+#[cfg(test)]
+mod tests;
