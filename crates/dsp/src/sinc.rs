@@ -5,7 +5,6 @@
 
 use core::f64::consts::{PI, TAU};
 
-use multiversion::multiversion;
 use rubato::{WindowFunction, calculate_cutoff};
 
 /// Steps between two frames for which the filter is tabulated, as a power of two; between these it is linear.
@@ -16,6 +15,9 @@ const STEP_BITS: u32 = u32::BITS - PHASE_BITS;
 
 /// Floats that are summed beside each other.
 const LANES: usize = 8;
+
+/// Frames that are computed at once.
+const AT_ONCE: usize = 32;
 
 /// Interpolates interleaved `f32` frames by a filter of so many of them.
 pub(crate) struct Sinc<const TAPS: usize> {
@@ -112,43 +114,47 @@ impl<const TAPS: usize> Sinc<TAPS> {
 
     /// Computes the next `frames` of a channel.
     fn compute(&mut self, channel: usize, frames: usize, step: u64) {
+        let mut sums = [[0.0; LANES]; AT_ONCE];
         self.single.resize(frames, 0.0);
-        interpolate(&self.planes[channel], &self.table, self.next, step, &mut self.single);
+        for (n, samples) in self.single.chunks_mut(AT_ONCE).enumerate() {
+            let sums = &mut sums[..samples.len()];
+            interpolate(&self.planes[channel], &self.table, self.next.after(n * AT_ONCE, step), step, sums);
+            samples.iter_mut().zip(sums).for_each(|(sample, lanes)| *sample = sum(lanes));
+        }
     }
 }
 
-/// Fills `out` with what lies at `next` and every `step` parts of a frame behind it.
-#[multiversion(targets("x86_64+avx2"))]
-fn interpolate<const TAPS: usize>(frames: &[f32], table: &[[f32; TAPS]], next: Place, step: u64, out: &mut [f32]) {
-    for (n, sample) in out.iter_mut().enumerate() {
+/// Sums the frames around what lies at `next` and every `step` parts of a frame behind it, weighted, in lanes. These are
+/// stored, not summed at once: a compiler keeps what it stores side by side, and only then computes it side by side.
+#[inline(never)]
+fn interpolate<const TAPS: usize>(
+    frames: &[f32],
+    table: &[[f32; TAPS]],
+    next: Place,
+    step: u64,
+    sums: &mut [[f32; LANES]],
+) {
+    for (n, lanes) in sums.iter_mut().enumerate() {
         let Place { at, fraction } = next.after(n, step);
         let row = (fraction >> STEP_BITS) as usize;
         let part = (fraction & ((1 << STEP_BITS) - 1)) as f32 / (1_u32 << STEP_BITS) as f32;
-        *sample = between(&frames[at..at + TAPS], (&table[row], &table[row + 1]), part);
+        let frames = frames[at..at + TAPS].as_chunks::<LANES>().0;
+        let (a, b) = (table[row].as_chunks::<LANES>().0, table[row + 1].as_chunks::<LANES>().0);
+        let (mut first, mut second) = ([0.0_f32; LANES], [0.0_f32; LANES]);
+        for ((frames, a), b) in frames.iter().zip(a).zip(b) {
+            for lane in 0..LANES {
+                first[lane] += frames[lane] * a[lane];
+                second[lane] += frames[lane] * b[lane];
+            }
+        }
+        *lanes = core::array::from_fn(|lane| first[lane] + (second[lane] - first[lane]) * part);
     }
 }
 
-/// The sum of frames weighted by what lies between two rows.
-#[inline(always)]
-fn between<const TAPS: usize>(frames: &[f32], rows: (&[f32; TAPS], &[f32; TAPS]), part: f32) -> f32 {
-    let (frames, [a, b]) = (frames.as_chunks::<LANES>().0, [rows.0, rows.1].map(|row| row.as_chunks::<LANES>().0));
-    let (mut first, mut second) = ([0.0_f32; LANES], [0.0_f32; LANES]);
-    for ((frames, a), b) in frames.iter().zip(a).zip(b) {
-        for lane in 0..LANES {
-            first[lane] += frames[lane] * a[lane];
-            second[lane] += frames[lane] * b[lane];
-        }
-    }
-    let mut lanes: [f32; LANES] = core::array::from_fn(|lane| first[lane] + (second[lane] - first[lane]) * part);
-    // Pairs of pairs: a sum in order would wait for itself.
-    let mut half = LANES / 2;
-    while half > 0 {
-        for lane in 0..half {
-            lanes[lane] += lanes[lane + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
+/// Pairs of pairs: a sum in order would wait for itself.
+fn sum(lanes: &[f32; LANES]) -> f32 {
+    let [a, b, c, d, e, f, g, h] = *lanes;
+    ((a + e) + (c + g)) + ((b + f) + (d + h))
 }
 
 fn table<const TAPS: usize>() -> Vec<[f32; TAPS]> {
