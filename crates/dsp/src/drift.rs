@@ -1,6 +1,7 @@
 //! Plays a stream a little faster or slower, so that its reservoir stays where it is.
 
-use crate::sinc::Sinc;
+use crate::sinc::{Mark, Sinc};
+use crate::splice;
 
 /// Below this rate speech fills the band: there the filter is steeper, and takes fewer frames at a time.
 const LOW_RATE: usize = 32_000;
@@ -43,6 +44,20 @@ impl Filter {
             Self::Short(sinc) => sinc.process(input, speed, out),
         }
     }
+
+    fn mark(&self) -> Mark {
+        match self {
+            Self::Steep(sinc) => sinc.mark(),
+            Self::Short(sinc) => sinc.mark(),
+        }
+    }
+
+    fn go_on(&mut self, mark: Mark, past: &[f32], offset: f64) {
+        match self {
+            Self::Steep(sinc) => sinc.go_on(mark, past, offset),
+            Self::Short(sinc) => sinc.go_on(mark, past, offset),
+        }
+    }
 }
 
 /// Frames that must be there beside those that are played: a chunk is whole, and the speed not exact.
@@ -58,6 +73,14 @@ pub(crate) const fn target(rate: usize) -> usize {
 /// Frames that are needed to begin.
 pub(crate) const fn needed(rate: usize) -> usize {
     length(rate) / 2 + 1
+}
+
+/// How one sound becomes the other at a seam.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fade {
+    pub(crate) frames: usize,
+    /// How alike the two are.
+    pub(crate) likeness: f32,
 }
 
 /// A resampler that is a part of a stream: it begins in its middle without a seam.
@@ -131,6 +154,21 @@ impl Drift {
         // The level that is kept sees to it that this is never needed.
         out.resize(out.len() + frames * self.channels - there, 0.0);
         taken
+    }
+
+    /// Goes on elsewhere in `buffer`: what comes from frame `here` on fades within `fade` frames into what comes from frame
+    /// `there` and `offset` parts of a frame on. Gives the frame where it goes on reading.
+    pub(crate) fn jump(&mut self, buffer: &[f32], (here, there): (usize, usize), offset: f64, fade: Fade) -> usize {
+        let from = |frame: usize| &buffer[frame * self.channels..(frame + fade.frames) * self.channels];
+        let (mut old, mut new) = (Vec::new(), Vec::new());
+        let mark = self.filter.mark();
+        self.filter.process(from(here), self.speed, &mut old);
+        self.filter.go_on(mark, &buffer[..there * self.channels], offset);
+        self.filter.process(from(there), self.speed, &mut new);
+        let both = old.len().min(new.len());
+        splice::crossfade(&old[..both], &mut new, self.channels, fade.likeness);
+        self.ready.append(&mut new);
+        there + fade.frames
     }
 
     /// Chunks of which all but the last give fewer than `missing` frames for sure, at any speed.

@@ -6,17 +6,9 @@
 
 use vox_frame::{Channels, Rate};
 
-use crate::drift::{self, Drift};
+use crate::drift::{self, Drift, Fade};
+use crate::seams::{LEAST_US, MOST_US, Surroundings, WINDOW_US};
 use crate::splice::{self, Jump, Seam};
-
-/// The least that is left out or repeated at a time, in us: a period of 400 Hz.
-const LEAST_US: usize = 2_500;
-
-/// The most, in us: a period of 66 Hz; more only where very much is to go.
-const MOST_US: usize = 15_000;
-
-/// How much sound on either side of a seam is compared, in us.
-const WINDOW_US: usize = 4_000;
 
 /// How long one sound fades into the other, in us.
 const FADE_US: usize = 6_000;
@@ -31,7 +23,7 @@ const LEAP_US: usize = 60_000;
 const DEMANDS: [(usize, f32); 4] = [(2_500, 0.99), (6_000, 0.9), (10_000, 0.6), (16_000, -1.0)];
 
 /// What is kept of what was played, in us: what can be repeated.
-const HISTORY_US: usize = 50_000;
+const HISTORY_US: usize = 70_000;
 
 /// Fits the frames of one stream into slots.
 pub struct Fit {
@@ -109,7 +101,11 @@ impl Fit {
 
     /// Sees to it that the next frames can be played, and says how many of `wanted`.
     fn plan(&mut self, wanted: usize) -> usize {
-        self.engage(wanted);
+        self.engage(self.level().saturating_sub(wanted + drift::spare(self.rate, wanted)));
+        if self.level() < wanted {
+            // Something will be repeated: what the filter takes ahead of what is played as well.
+            self.engage(self.waiting());
+        }
         let needed = wanted + self.spare(wanted);
         let level = self.level();
         if level < needed {
@@ -136,8 +132,7 @@ impl Fit {
         let least = self.frames(LEAST_US).max(missing.min(self.frames(MOST_US) / 2));
         let most = self.frames(MOST_US).min(self.read - before);
         self.downmix();
-        let lags = least.min(most)..=most;
-        let found = splice::find(self.mono(), self.rate, self.read, (before, after), Jump::Back, lags);
+        let found = self.surroundings().back(after, least.min(most)..=most);
         let Some(seam) = found.filter(|seam| seam.lag > self.spare(wanted)) else {
             // Nothing was played that could be repeated.
             self.silence(missing);
@@ -159,22 +154,28 @@ impl Fit {
             // A seam needs sound on both of its sides.
             let after = self.frames(WINDOW_US);
             let reach = self.waiting().saturating_sub(after).min(spare);
-            let leaps = spare > self.frames(LEAP_US);
-            let most = if leaps { reach } else { reach.min(self.frames(MOST_US) * 3 / 2) };
-            if spare < self.frames(SILENT_US) || most < self.frames(SILENT_US) {
+            if reach < self.frames(SILENT_US) {
                 return;
             }
-            let before = self.frames(WINDOW_US).min(self.read);
             self.downmix();
-            let least = if leaps { most * 3 / 4 } else { self.frames(LEAST_US).min(most) };
-            let found = splice::find(self.mono(), self.rate, self.read, (before, after), Jump::Ahead, least..=most);
-            let demand = demand(spare * 1_000_000 / self.rate);
-            let Some(seam) = found.filter(|seam| seam.likeness >= demand) else { return };
+            let leaps = spare > self.frames(LEAP_US);
+            let found = if leaps {
+                self.surroundings().one(Jump::Ahead, after, reach * 3 / 4..=reach)
+            } else {
+                let least = self.frames(LEAST_US).min(reach);
+                self.surroundings().ahead(least, reach, demand(spare * 1_000_000 / self.rate))
+            };
+            let Some(seam) = found else { return };
             self.jump_ahead(seam);
             if !leaps {
                 return;
             }
         }
+    }
+
+    fn surroundings(&self) -> Surroundings<'_> {
+        let mono = if self.channels == 1 { &self.buffer } else { &self.mono };
+        Surroundings { mono, rate: self.rate, at: self.read }
     }
 
     /// Frames that are kept beside those that are played, once anything differed from its slot.
@@ -187,27 +188,37 @@ impl Fit {
     fn jump_back(&mut self, seam: Seam) {
         let (here, there) = (self.read, self.read - seam.lag);
         let fade = self.waiting().min(self.frames(FADE_US)).min(seam.lag);
+        self.stats.inserted += seam.lag as u64;
+        self.stats.seams += 1;
         if fade == 0 {
             self.join(here, there);
+        } else if let Some(drift) = &mut self.drift {
+            let fade = Fade { frames: fade, likeness: seam.likeness };
+            self.read = drift.jump(&self.buffer, (here, there), -f64::from(seam.part), fade);
+            return;
         } else {
             let (past, future) = self.buffer.split_at_mut(here * self.channels);
             let to = &mut past[there * self.channels..];
             splice::crossfade(&future[..fade * self.channels], to, self.channels, seam.likeness);
         }
         self.read = there;
-        self.stats.inserted += seam.lag as u64;
-        self.stats.seams += 1;
     }
 
     /// Goes on `lag` frames later.
     fn jump_ahead(&mut self, seam: Seam) {
         let fade = (self.waiting() - seam.lag).min(self.frames(FADE_US)).min(seam.lag);
+        self.stats.removed += seam.lag as u64;
+        self.stats.seams += 1;
+        if let Some(drift) = &mut self.drift {
+            let (here, there) = (self.read, self.read + seam.lag);
+            let fade = Fade { frames: fade, likeness: seam.likeness };
+            self.read = drift.jump(&self.buffer, (here, there), f64::from(seam.part), fade);
+            return;
+        }
         let (here, there) = (self.read * self.channels, (self.read + seam.lag) * self.channels);
         let (past, future) = self.buffer.split_at_mut(there);
         splice::crossfade(&past[here..here + fade * self.channels], future, self.channels, seam.likeness);
         self.read += seam.lag;
-        self.stats.removed += seam.lag as u64;
-        self.stats.seams += 1;
     }
 
     /// Puts silence into the reservoir.
@@ -231,12 +242,11 @@ impl Fit {
         }
     }
 
-    /// Begins to follow drift as soon as there is enough in the reservoir.
-    fn engage(&mut self, wanted: usize) {
+    /// Begins to follow drift, where `spare` frames are enough for its filter.
+    fn engage(&mut self, spare: usize) {
         if self.drift.is_some() {
             return;
         }
-        let spare = self.level().saturating_sub(wanted + drift::spare(self.rate, wanted));
         if let Some((drift, read)) = Drift::begin(self.rate, self.channels, &self.buffer, self.read, spare) {
             self.drift = Some(drift);
             self.read = read;
@@ -246,7 +256,7 @@ impl Fit {
     /// Takes in what comes next, and forgets what was played long ago.
     fn remember(&mut self, samples: &[f32]) {
         let keep = self.frames(HISTORY_US);
-        if self.read > 4 * keep {
+        if self.read > 3 * keep {
             self.buffer.drain(..(self.read - keep) * self.channels);
             self.read = keep;
         }
@@ -264,10 +274,6 @@ impl Fit {
             self.mono.clear();
             self.mono.extend(self.buffer.chunks_exact(self.channels).map(|frame| frame.iter().sum::<f32>()));
         }
-    }
-
-    fn mono(&self) -> &[f32] {
-        if self.channels == 1 { &self.buffer } else { &self.mono }
     }
 
     const fn frames(&self, us: usize) -> usize {

@@ -11,6 +11,7 @@ mod limiter;
 mod remix;
 mod resample;
 mod reshape;
+mod seams;
 mod sinc;
 mod splice;
 mod timeline;

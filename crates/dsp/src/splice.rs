@@ -1,12 +1,16 @@
 //! Leaving out and repeating pieces of sound where it resembles itself, so that nobody hears the seam.
 
 use core::ops::RangeInclusive;
+use std::borrow::Cow;
 
 /// Up to how many frames a second every frame is looked at; of higher rates every second, third, … is, at first.
 const COARSE_RATE: usize = 8_000;
 
 /// Peaks of the coarse search that are looked at closely.
 const CANDIDATES: usize = 4;
+
+/// By how much less alike than at its best a sound may be at the coarse search's nearest lag.
+const COARSE_MISSES: f32 = 0.2;
 
 /// Mean power below which there is nothing to hear (-66 dB against full scale).
 const SILENCE: f32 = 2.5e-7;
@@ -16,6 +20,8 @@ const SILENCE: f32 = 2.5e-7;
 pub(crate) struct Seam {
     /// Frames between here and there.
     pub(crate) lag: usize,
+    /// Parts of a frame that are more between them: what is a whole number of periods is seldom one of frames.
+    pub(crate) part: f32,
     /// How alike here and there are: 1 the same, 0 nothing in common, below that the opposite.
     pub(crate) likeness: f32,
 }
@@ -29,8 +35,8 @@ pub(crate) enum Jump {
     Back,
 }
 
-/// Finds the lag within `lags` at which the sound around `at`, `before` and `after` frames of it, is most like itself.
-/// What `at ± lag` reaches must lie within `mono`.
+/// Finds the lag within `lags` at which the sound around `at`, `before` and `after` frames of it, is most like itself, and as
+/// much as `demand` at least. What `at ± lag` reaches must lie within `mono`.
 pub(crate) fn find(
     mono: &[f32],
     rate: usize,
@@ -38,6 +44,7 @@ pub(crate) fn find(
     (before, after): (usize, usize),
     jump: Jump,
     lags: RangeInclusive<usize>,
+    demand: f32,
 ) -> Option<Seam> {
     let (least, most) = (*lags.start(), *lags.end());
     if least > most || before > at || at + after > mono.len() {
@@ -50,27 +57,56 @@ pub(crate) fn find(
     if least > most {
         return None;
     }
-    let here = &mono[at - before..at + after];
-    let there = |lag: usize| match jump {
-        Jump::Ahead => &mono[at - before + lag..at + after + lag],
-        Jump::Back => &mono[at - before - lag..at + after - lag],
+    let (from, length) = (at - before, before + after);
+    let farthest = match jump {
+        Jump::Ahead => from + most,
+        Jump::Back => from - most,
     };
-    if power(here) < SILENCE && power(there(most)) < SILENCE {
-        return Some(Seam { lag: most, likeness: 1.0 });
+    if power(&mono[from..from + length]) < SILENCE && power(&mono[farthest..farthest + length]) < SILENCE {
+        return Some(Seam { lag: most, part: 0.0, likeness: 1.0 });
     }
     let step = (rate / COARSE_RATE).max(1);
-    let coarse = coarse(mono, at - before, before + after, jump, least..=most, step);
+    let coarse = likenesses(mono, (from, length), jump, least..=most, step);
+    if coarse.iter().all(|likeness| *likeness < demand - COARSE_MISSES) {
+        return None;
+    }
     let mut best: Option<Seam> = None;
     for peak in peaks(&coarse) {
         let around = least + peak * step;
-        for lag in around.saturating_sub(step - 1).max(least)..=(around + step - 1).min(most) {
-            let seam = Seam { lag, likeness: likeness(here, there(lag)) };
-            if best.is_none_or(|best| seam.likeness > best.likeness) {
-                best = Some(seam);
+        let (first, last) = (around.saturating_sub(step - 1).max(least), (around + step - 1).min(most));
+        let fine = likenesses(mono, (from, length), jump, first..=last, 1);
+        for (lag, likeness) in (first..).zip(fine) {
+            if best.is_none_or(|best| likeness > best.likeness) {
+                best = Some(Seam { lag, part: 0.0, likeness });
             }
         }
     }
-    best
+    let reach = match jump {
+        Jump::Ahead => mono.len() - at - after,
+        Jump::Back => at - before,
+    };
+    let best = best.map(|seam| {
+        if seam.lag == 0 || seam.lag >= reach {
+            return seam;
+        }
+        let around = likenesses(mono, (from, length), jump, seam.lag - 1..=seam.lag + 1, 1);
+        refine(seam, around[0], around[2])
+    });
+    best.filter(|seam| seam.likeness >= demand)
+}
+
+/// Finds the top between frames: of the cosine through the likeness at a peak and at those `before` and `behind` it.
+fn refine(seam: Seam, before: f32, behind: f32) -> Seam {
+    let top = seam.likeness;
+    if top < 0.5 || top < before || top < behind || before + behind <= -2.0 * top {
+        return seam;
+    }
+    let turn = ((before + behind) / (2.0 * top)).min(1.0).acos();
+    if turn < 1e-4 {
+        return seam;
+    }
+    let phase = ((behind - before) / (2.0 * top * turn.sin())).atan();
+    Seam { part: (phase / turn).clamp(-1.0, 1.0), likeness: (top / phase.cos()).min(1.0), ..seam }
 }
 
 /// The highest peaks, as indices, at most [`CANDIDATES`].
@@ -84,10 +120,19 @@ fn peaks(values: &[f32]) -> Vec<usize> {
     peaks
 }
 
-/// How alike `length` frames from `from` on are to those at every `step`-th lag, by every `step`-th frame.
-fn coarse(mono: &[f32], from: usize, length: usize, jump: Jump, lags: RangeInclusive<usize>, step: usize) -> Vec<f32> {
-    let thinned =
-        |from: usize, count: usize| -> Vec<f32> { mono[from..].iter().step_by(step).take(count).copied().collect() };
+/// How alike `length` frames from `from` on are to those at every `step`-th lag, by every `step`-th frame: twice the product
+/// over the powers, 1 where both are the same, less where one is louder.
+fn likenesses(
+    mono: &[f32],
+    (from, length): (usize, usize),
+    jump: Jump,
+    lags: RangeInclusive<usize>,
+    step: usize,
+) -> Vec<f32> {
+    let thinned = |from: usize, count: usize| match step {
+        1 => Cow::Borrowed(&mono[from..from + count]),
+        _ => (0..count).map(|index| mono[from + index * step]).collect(),
+    };
     let (count, tried) = (length / step, (lags.end() - lags.start()) / step + 1);
     let here = thinned(from, count);
     // What lies at all lags, side by side.
@@ -95,35 +140,38 @@ fn coarse(mono: &[f32], from: usize, length: usize, jump: Jump, lags: RangeInclu
         Jump::Ahead => thinned(from + lags.start(), count + tried - 1),
         Jump::Back => thinned(from - lags.start() - (tried - 1) * step, count + tried - 1),
     };
-    let at = |index: usize| match jump {
-        Jump::Ahead => index,
-        Jump::Back => tried - 1 - index,
-    };
-    (0..tried).map(|index| likeness(&here, &there[at(index)..at(index) + count])).collect()
+    let [own, mut power] = [&here, &there].map(|sound| f64::from(product(&sound[..count], &sound[..count])));
+    let mut likenesses: Vec<f32> = (0..tried)
+        .map(|from| {
+            let alike = 2.0 * product(&here, &there[from..from + count]) / ((own + power) as f32 + 1e-9);
+            if let (Some(next), Some(last)) = (there.get(from + count), there.get(from)) {
+                power = (power + f64::from(next * next) - f64::from(last * last)).max(0.0);
+            }
+            alike
+        })
+        .collect();
+    if jump == Jump::Back {
+        likenesses.reverse();
+    }
+    likenesses
 }
 
 /// Sums that are kept side by side, so that a processor can add several at once.
 const LANES: usize = 8;
 
-/// Twice the product over the powers: 1 where both are the same, less where one is louder.
-fn likeness(a: &[f32], b: &[f32]) -> f32 {
-    let (mut products, mut powers) = ([0.0f32; LANES], [0.0f32; LANES]);
+fn product(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; LANES];
     let (a, b) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     for (a, b) in a.0.iter().zip(b.0) {
         for lane in 0..LANES {
-            products[lane] += a[lane] * b[lane];
-            powers[lane] += a[lane] * a[lane] + b[lane] * b[lane];
+            lanes[lane] += a[lane] * b[lane];
         }
     }
-    for (lane, (a, b)) in a.1.iter().zip(b.1).enumerate() {
-        products[lane] += a * b;
-        powers[lane] += a * a + b * b;
-    }
-    2.0 * products.iter().sum::<f32>() / (powers.iter().sum::<f32>() + 1e-9)
+    lanes.iter().sum::<f32>() + a.1.iter().zip(b.1).map(|(a, b)| a * b).sum::<f32>()
 }
 
 fn power(samples: &[f32]) -> f32 {
-    samples.iter().map(|sample| sample * sample).sum::<f32>() / samples.len().max(1) as f32
+    product(samples, samples) / samples.len().max(1) as f32
 }
 
 /// Mixes `from` into the beginning of `to`, interleaved frames of `channels`: it begins as `from` and ends as `to`.
@@ -155,7 +203,7 @@ mod tests {
     fn the_period_of_a_tone_is_found_both_ways() {
         let mono = tone(200.0, 48_000.0, 4_800);
         for jump in [Jump::Ahead, Jump::Back] {
-            let seam = find(&mono, 48_000, 2_000, (192, 192), jump, 120..=400).unwrap();
+            let seam = find(&mono, 48_000, 2_000, (192, 192), jump, 120..=400, -1.0).unwrap();
             assert_eq!(seam.lag, 240);
             assert!(seam.likeness > 0.999);
         }
@@ -163,15 +211,15 @@ mod tests {
 
     #[test]
     fn in_silence_the_whole_way_is_gone_at_once() {
-        let seam = find(&[0.0; 4_000], 8_000, 1_000, (40, 40), Jump::Ahead, 20..=333).unwrap();
+        let seam = find(&[0.0; 4_000], 8_000, 1_000, (40, 40), Jump::Ahead, 20..=333, -1.0).unwrap();
         assert_eq!(seam.lag, 333);
     }
 
     #[test]
     fn what_does_not_reach_is_not_searched() {
         let mono = tone(200.0, 8_000.0, 400);
-        assert_eq!(find(&mono, 8_000, 200, (40, 40), Jump::Ahead, 170..=180), None);
-        assert_eq!(find(&mono, 8_000, 20, (40, 40), Jump::Back, 20..=40), None);
+        assert_eq!(find(&mono, 8_000, 200, (40, 40), Jump::Ahead, 170..=180, -1.0), None);
+        assert_eq!(find(&mono, 8_000, 20, (40, 40), Jump::Back, 20..=40, -1.0), None);
     }
 
     #[test]
