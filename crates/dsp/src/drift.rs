@@ -1,10 +1,7 @@
 //! Plays a stream a little faster or slower, so that its reservoir stays where it is.
 
-use crate::sinc::{Mark, Sinc};
+use crate::filter::{Filter, is_low, length};
 use crate::splice;
-
-/// Below this rate speech fills the band: there the filter is steeper, and takes fewer frames at a time.
-const LOW_RATE: usize = 32_000;
 
 /// Farthest from 1 that the speed may be: a pitch that nobody hears (0.06 %), and twice what cheap crystals drift.
 const MAX_CHANGE: f64 = 600e-6;
@@ -15,49 +12,9 @@ const MAX_STEP: f64 = 60e-6;
 /// In that many seconds what is too much would be gone.
 const SETTLE_S: f64 = 1.5;
 
-/// Frames that the filter takes at a time.
+/// Frames that the filter takes at a time: at low rates fewer, as each is longer.
 const fn chunk(rate: usize) -> usize {
-    if rate < LOW_RATE { 8 } else { 24 }
-}
-
-/// Frames of the filter.
-const fn length(rate: usize) -> usize {
-    if rate < LOW_RATE { STEEP } else { SHORT }
-}
-
-const STEEP: usize = 64;
-const SHORT: usize = 32;
-
-enum Filter {
-    Steep(Sinc<STEEP>),
-    Short(Sinc<SHORT>),
-}
-
-impl Filter {
-    fn new(rate: usize, channels: usize) -> Self {
-        if rate < LOW_RATE { Self::Steep(Sinc::new(channels)) } else { Self::Short(Sinc::new(channels)) }
-    }
-
-    fn process(&mut self, input: &[f32], speed: f64, out: &mut Vec<f32>) {
-        match self {
-            Self::Steep(sinc) => sinc.process(input, speed, out),
-            Self::Short(sinc) => sinc.process(input, speed, out),
-        }
-    }
-
-    fn mark(&self) -> Mark {
-        match self {
-            Self::Steep(sinc) => sinc.mark(),
-            Self::Short(sinc) => sinc.mark(),
-        }
-    }
-
-    fn go_on(&mut self, mark: Mark, past: &[f32], offset: f64) {
-        match self {
-            Self::Steep(sinc) => sinc.go_on(mark, past, offset),
-            Self::Short(sinc) => sinc.go_on(mark, past, offset),
-        }
-    }
+    if is_low(rate) { 8 } else { 24 }
 }
 
 /// Frames that must be there beside those that are played: a chunk is whole, and the speed not exact.

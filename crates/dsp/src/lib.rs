@@ -5,6 +5,7 @@
 mod device_clock;
 mod drift;
 mod fader;
+mod filter;
 mod fit;
 mod level;
 mod limiter;

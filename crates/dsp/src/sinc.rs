@@ -17,7 +17,8 @@ const LANES: usize = 8;
 /// Frames that are computed at once.
 const AT_ONCE: usize = 32;
 
-/// Interpolates interleaved `f32` frames by a filter of so many of them.
+/// Interpolates interleaved `f32` frames by a filter of so many of them. What comes out next lies half of them behind the end
+/// of the input.
 pub(crate) struct Sinc<const TAPS: usize> {
     /// A row of taps for each phase, and the one behind the last.
     table: Vec<[f32; TAPS]>,
@@ -65,9 +66,6 @@ pub(crate) struct Mark {
 }
 
 impl<const TAPS: usize> Sinc<TAPS> {
-    /// How far behind the end of the input the next frame that comes out lies, in frames.
-    pub(crate) const DELAY: usize = TAPS / 2;
-
     /// For so many channels, behind silence.
     pub(crate) fn new(channels: usize) -> Self {
         assert!(TAPS.is_multiple_of(LANES), "a filter is a number of whole lanes");
@@ -96,10 +94,10 @@ impl<const TAPS: usize> Sinc<TAPS> {
         self.next = self.next.after(apart, step);
         let alike = self.next.before(whole, step);
         self.compute(0, alike, step);
-        if channels == 2 {
-            out.extend(self.single.iter().flat_map(|&sample| [sample; 2]));
-        } else {
-            out.extend(self.single.iter().flat_map(|&sample| core::iter::repeat_n(sample, channels)));
+        match channels {
+            1 => out.extend_from_slice(&self.single),
+            2 => out.extend(self.single.iter().flat_map(|&sample| [sample; 2])),
+            _ => out.extend(self.single.iter().flat_map(|&sample| core::iter::repeat_n(sample, channels))),
         }
         self.next = self.next.after(alike, step);
         let done = self.next.at.min(length);
@@ -132,12 +130,27 @@ impl<const TAPS: usize> Sinc<TAPS> {
     }
 
     fn take(&mut self, input: &[f32]) {
-        let channels = self.planes.len();
-        for (channel, plane) in self.planes.iter_mut().enumerate() {
-            plane.extend(input.iter().skip(channel).step_by(channels));
-        }
-        let frames = input.len() / channels;
-        let differs = input.chunks_exact(channels).rposition(|frame| frame.iter().any(|sample| *sample != frame[0]));
+        let frames = input.len() / self.planes.len();
+        let differs = match self.planes.as_mut_slice() {
+            [plane] => {
+                plane.extend_from_slice(input);
+                None
+            }
+            // The usual loudspeaker.
+            [left, right] => {
+                let pairs = input.as_chunks::<2>().0;
+                left.extend(pairs.iter().map(|pair| pair[0]));
+                right.extend(pairs.iter().map(|pair| pair[1]));
+                pairs.iter().rposition(|pair| pair[0] != pair[1])
+            }
+            planes => {
+                let channels = planes.len();
+                for (channel, plane) in planes.iter_mut().enumerate() {
+                    plane.extend(input.iter().skip(channel).step_by(channels));
+                }
+                input.chunks_exact(channels).rposition(|frame| frame.iter().any(|sample| *sample != frame[0]))
+            }
+        };
         self.alike = differs.map_or(self.alike + frames, |last| frames - 1 - last);
     }
 

@@ -1,25 +1,24 @@
 //! A little faster or slower: one clock's samples played by another clock.
 
-use vox_frame::Channels;
+use vox_frame::{Channels, Rate};
 
-use crate::sinc::Sinc;
-
-/// Filter length in frames; half of it is what it waits for, 0.7 ms at 48 kHz.
-const SINC_LEN: usize = 64;
+use crate::filter::{Filter, length};
 
 /// The farthest from 1 that a speed may be.
 const MAX_CHANGE: f64 = 0.01;
 
 /// Resamples interleaved `f32` frames by a ratio near 1 that may change at any time, without a click.
 pub struct Varispeed {
-    sinc: Sinc<SINC_LEN>,
+    filter: Filter,
+    delay: usize,
     speed: f64,
 }
 
 impl Varispeed {
-    /// A resampler that changes nothing yet.
-    pub fn new(channels: Channels) -> Self {
-        Self { sinc: Sinc::new(channels.count()), speed: 1.0 }
+    /// A resampler of frames at `rate` that changes nothing yet.
+    pub fn new(rate: Rate, channels: Channels) -> Self {
+        let hz = rate.hz() as usize;
+        Self { filter: Filter::new(hz, channels.count()), delay: length(hz) / 2, speed: 1.0 }
     }
 
     /// From now on the input is played at `speed`: 1.001 gives 999 frames for 1000.
@@ -27,14 +26,14 @@ impl Varispeed {
         self.speed = if speed.is_finite() { speed.clamp(1.0 - MAX_CHANGE, 1.0 + MAX_CHANGE) } else { 1.0 };
     }
 
-    /// How far behind the end of the input the next frame that comes out lies, in frames of the input.
+    /// How far behind the end of the input the next frame that comes out lies, in frames of the input: 0.3 ms at 48 kHz.
     pub const fn delay(&self) -> usize {
-        Sinc::<SINC_LEN>::DELAY
+        self.delay
     }
 
     /// Takes whole frames and appends what can be computed so far to `out`.
     pub fn process(&mut self, input: &[f32], out: &mut Vec<f32>) {
-        self.sinc.process(input, self.speed, out);
+        self.filter.process(input, self.speed, out);
     }
 }
 
@@ -51,7 +50,7 @@ mod tests {
     #[test]
     fn the_speed_is_kept_to_the_frame() {
         for ppm in [-300.0, 0.0, 300.0, 5_000.0] {
-            let mut varispeed = Varispeed::new(Channels::MONO);
+            let mut varispeed = Varispeed::new(Rate::HZ_48000, Channels::MONO);
             varispeed.set_speed(1.0 + ppm * 1e-6);
             let mut out = Vec::new();
             for _ in 0..1_000 {
@@ -64,7 +63,7 @@ mod tests {
 
     #[test]
     fn what_comes_out_is_the_input_a_delay_ago() {
-        let mut varispeed = Varispeed::new(Channels::STEREO);
+        let mut varispeed = Varispeed::new(Rate::HZ_48000, Channels::STEREO);
         let input: Vec<f32> = sine(1_000.0, 4_000).iter().flat_map(|&x| [x, -x]).collect();
         let mut out = Vec::new();
         varispeed.process(&input, &mut out);
@@ -84,7 +83,7 @@ mod tests {
     fn it_does_not_matter_in_what_pieces_the_input_comes() {
         let input = sine(1_000.0, 6_000);
         let play = |piece: usize| {
-            let (mut varispeed, mut out) = (Varispeed::new(Channels::MONO), Vec::new());
+            let (mut varispeed, mut out) = (Varispeed::new(Rate::HZ_48000, Channels::MONO), Vec::new());
             varispeed.set_speed(1.000_3);
             // The first piece is where the speed changes.
             varispeed.process(&input[..960], &mut out);
@@ -101,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_speed_that_changes_all_the_time_makes_no_click() {
-        let mut varispeed = Varispeed::new(Channels::MONO);
+        let mut varispeed = Varispeed::new(Rate::HZ_48000, Channels::MONO);
         let input = sine(440.0, 96_000);
         let mut out = Vec::new();
         for (n, part) in input.chunks(240).enumerate() {
@@ -116,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_speed_that_cannot_be_is_bounded() {
-        let mut varispeed = Varispeed::new(Channels::MONO);
+        let mut varispeed = Varispeed::new(Rate::HZ_48000, Channels::MONO);
         for speed in [0.0, 9.0, f64::NAN, f64::INFINITY, -1.0] {
             varispeed.set_speed(speed);
             let mut out = Vec::new();

@@ -76,7 +76,7 @@ impl Feed {
             reference: None,
             pace: Pace::new(rate, buffer_ns),
             period: Period::new(None),
-            varispeed: Varispeed::new(channels),
+            varispeed: Varispeed::new(rate, channels),
             channels: channels.count(),
             playing: None,
             block: Vec::new(),

@@ -85,7 +85,7 @@ impl Reference {
             samples: VecDeque::new(),
             first: 0,
             origin: None,
-            varispeed: Varispeed::new(Channels::MONO),
+            varispeed: Varispeed::new(rate, Channels::MONO),
             next: None,
             settling: Some(0),
             ready: Vec::new(),
@@ -182,7 +182,7 @@ impl Reference {
         }
         self.placed_anew = true;
         self.found = None;
-        self.varispeed = Varispeed::new(Channels::MONO);
+        self.varispeed = Varispeed::new(self.rate, Channels::MONO);
         self.ready.clear();
         // What comes out first lies that far before what goes in first.
         self.next = Some(wanted as i64 + self.varispeed.delay() as i64);
