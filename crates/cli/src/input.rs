@@ -286,7 +286,7 @@ impl Input {
     fn fill(&mut self, deadline: Option<i64>) -> Result<Fill, Failure> {
         let mut rested = false;
         if let Some(rest) = self.rest.take() {
-            signals::wait(None, Some(rest))?;
+            pipe::doze(rest).map_err(|error| Failure::failed(format_args!("cannot wait: {error}")))?;
             rested = self.at_once;
         }
         loop {

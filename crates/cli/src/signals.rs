@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
+use smallvec::SmallVec;
 use vox_sys::{monotonic_ns, pipe};
 
 use crate::{Exit, Failure};
@@ -100,7 +101,7 @@ fn wait_with_signals(
     deadline: Option<i64>,
 ) -> Result<(Option<usize>, bool), Failure> {
     let signals = SIGNALS.get().filter(|signals| signals.noticed.load(Ordering::Acquire) == NEVER);
-    let mut fds: Vec<BorrowedFd<'_>> = readable.to_vec();
+    let mut fds: SmallVec<[BorrowedFd<'_>; pipe::FEW]> = readable.iter().copied().collect();
     if let Some(signals) = signals {
         fds.push(signals.wake.as_fd());
     }

@@ -115,8 +115,8 @@ impl Origin {
 /// What the server has said.
 #[derive(Debug, Default)]
 struct News {
-    /// The stream has run empty.
-    empty: bool,
+    /// How often the stream has run empty.
+    empty: u32,
     /// At a time, in ns, so many frames were on their way to the air.
     beyond: Option<(i64, i64)>,
 }
@@ -158,13 +158,15 @@ impl Player {
     /// Writes what there is, and says by when the next turn must be.
     fn turn(&mut self) -> Result<(), Upset> {
         let now = monotonic_ns();
-        let news = self.link.receive(now)?;
-        if let Some((at, frames)) = news.beyond {
-            self.stock.note_beyond(at, frames);
-        }
-        if news.empty {
-            (self.upset)(Upset::Xrun);
-            self.stock.ran_empty(now);
+        if self.link.expects_news(self.stock.beyond(), now) {
+            let news = self.link.receive(now)?;
+            if let Some((at, frames)) = news.beyond {
+                self.stock.note_beyond(at, frames);
+            }
+            for _ in 0..news.empty {
+                (self.upset)(Upset::Xrun);
+                self.stock.ran_empty(now);
+            }
         }
         let measure = self.link.measure;
         loop {
@@ -282,6 +284,17 @@ impl Link {
         }
     }
 
+    /// Whether it is worth reading what the server says: the answer to a question, or that it has run empty. That it has room
+    /// again, it says each time something is written; that may lie there until the next question, a tenth of a second.
+    fn expects_news(&self, beyond: i64, now: i64) -> bool {
+        !self.is_settled(now) || self.asked.is_some() || self.look(beyond).level <= 0
+    }
+
+    /// Whether the server has told its times for so long that they are believed.
+    fn is_settled(&self, now: i64) -> bool {
+        self.told.is_some_and(|told| now - told > SETTLES_NS)
+    }
+
     /// Reads what the server has said by now.
     fn receive(&mut self, now: i64) -> Result<News, Upset> {
         let mut piece = [0; 4096];
@@ -313,7 +326,7 @@ impl Link {
                     // An answer that is under way tells of a time that is over.
                     (self.origin, self.told, self.asked) = (None, None, None);
                     self.began = Some((now, self.written));
-                    news.empty = true;
+                    news.empty += 1;
                 }
                 Said::Killed => return Err(gone("has ended the stream")),
                 Said::Reply(..) | Said::Error(..) | Said::Other => {}
@@ -355,8 +368,7 @@ impl Link {
         };
         let heard_at = origin.at + self.measure.ns(self.written);
         let level = self.measure.frames(heard_at - at) - beyond;
-        let settled = self.told.is_some_and(|told| at - told > SETTLES_NS);
-        Look { at, room: (self.room - level.max(0)).max(0), level, heard: settled.then_some(heard_at) }
+        Look { at, room: (self.room - level.max(0)).max(0), level, heard: self.is_settled(at).then_some(heard_at) }
     }
 
     fn write(&mut self, samples: &[f32], now: i64) {
@@ -367,8 +379,7 @@ impl Link {
 
     /// Asks where the stream is, where it is time for that.
     fn ask_where(&mut self, now: i64) {
-        let settled = self.told.is_some_and(|told| now - told > SETTLES_NS);
-        let often = if settled { ASK_NS } else { FIRST_ASK_NS };
+        let often = if self.is_settled(now) { ASK_NS } else { FIRST_ASK_NS };
         if self.began.is_none() || now - self.asked_at < often {
             return;
         }

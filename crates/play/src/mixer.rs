@@ -95,6 +95,18 @@ impl Mixer {
         self.voices.values().any(|voice| voice.place.is_unpaced())
     }
 
+    /// When the record behind this one is due, where there is one stream only and its records are `least` ns long or longer.
+    pub(crate) fn next_due(&self, record: &Record<'_>, least: i64) -> Option<Stamp> {
+        let (id, times, duration, slot) = match record {
+            Record::Audio(audio) => (audio.id, audio.times, u64::from(audio.duration), audio.slot.map(i64::from)),
+            Record::Gap(gap) => (gap.id, gap.times, gap.duration, gap.slot.and_then(|slot| i64::try_from(slot).ok())),
+            _ => return None,
+        };
+        let voice = self.voices.get(&id).filter(|_| self.voices.len() == 1)?;
+        let span = slot.unwrap_or_else(|| voice.format.rate.ns(duration));
+        times.due.filter(|_| span >= least).map(|due| due.plus(span))
+    }
+
     /// Takes a record that was read at `now`; hands samples for a part of the timeline that is gone to `late`.
     pub(crate) fn handle(&mut self, record: &Record<'_>, now: Stamp, mut late: impl FnMut(Late<'_>)) {
         match record {
@@ -237,5 +249,53 @@ impl Mixer {
             None => timeline.place(id, frame),
             Some(_) => timeline.place(id, frame.saturating_sub_unsigned(held)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vox_frame::{Codec, SequenceNumber};
+
+    use super::*;
+
+    const MS: i64 = 1_000_000;
+
+    /// A record of 20 ms that is due at that time, in ms.
+    fn audio(id: u32, due: Option<i64>, slot_ms: Option<u32>) -> Audio<'static> {
+        Audio {
+            id: StreamId(id),
+            sequence: SequenceNumber(0),
+            timestamp: MediaTime(0),
+            duration: 160,
+            marker: false,
+            recovered: false,
+            padding: false,
+            times: Times { due: due.map(|ms| Stamp::from_ns(ms * MS)), ..Times::default() },
+            slot: slot_ms.map(|ms| ms * 1_000_000),
+            extensions: &[],
+            payload: &[0; 320],
+        }
+    }
+
+    fn open(mixer: &mut Mixer, id: u32) {
+        let mut format = Format::new(Codec::PcmS16, Rate::HZ_8000, Channels::MONO, 160);
+        format.live = true;
+        mixer.handle(&Record::Format(StreamId(id), format), Stamp::ZERO, |_| {});
+    }
+
+    #[test]
+    fn the_next_record_of_an_only_stream_is_due_a_slot_behind_this_one() {
+        let mut mixer = Mixer::new(Wanted::default(), Placement::device(Stamp::ZERO));
+        open(&mut mixer, 1);
+        let next = |mixer: &Mixer, id, due, slot, least_ms: i64| {
+            let due = mixer.next_due(&Record::Audio(audio(id, due, slot)), least_ms * MS);
+            due.map(|due| due.since(Stamp::ZERO) / MS)
+        };
+        assert_eq!(next(&mixer, 1, Some(100), None, 15), Some(120));
+        assert_eq!(next(&mixer, 1, Some(100), Some(25), 15), Some(125));
+        assert_eq!(next(&mixer, 1, Some(100), Some(10), 15), None, "too short to wait for");
+        assert_eq!(next(&mixer, 1, None, None, 15), None, "nobody said when it is due");
+        open(&mut mixer, 2);
+        assert_eq!(next(&mixer, 1, Some(100), None, 15), None, "the other may come first");
     }
 }

@@ -26,6 +26,13 @@ const AHEAD_NS: i64 = 200_000_000;
 /// How often statistics are written, in ns.
 const STATS_NS: i64 = 1_000_000_000;
 
+/// A record that is due is here within that time, in ns: a stage takes it up, looks at it and hands it on.
+const HANDED_ON_NS: i64 = 400_000;
+
+/// Of streams with shorter records, and where less time than that is left for what comes late, nothing is spared, in ns.
+const SHORT_NS: i64 = 15_000_000;
+const PATIENT_NS: i64 = 2_000_000;
+
 /// How long the rest is played after a signal, in ns.
 const GRACE_NS: i64 = 500_000_000;
 
@@ -52,7 +59,8 @@ pub(crate) fn play(args: &Args) -> Result<(), Failure> {
         .with_reference(reference.transpose()?);
     let wanted = crate::mixer::Wanted { rate: Some(feed.rate()), channels: Some(channels), decoder: args.decoder() };
     let mut mixer = Mixer::new(wanted, Placement::device(feed.origin()));
-    let mut speaker = Speaker { feed, prompt, stats, stats_at: monotonic_ns() + STATS_NS };
+    let spares = args.buffer.ns() >= PATIENT_NS;
+    let mut speaker = Speaker { feed, spares, next: None, prompt, stats, stats_at: monotonic_ns() + STATS_NS };
     let ended = speaker.run(&mut input, &mut mixer)?;
     speaker.drain(&mut mixer)?;
     if let Some(stats) = &mut speaker.stats {
@@ -113,6 +121,11 @@ fn open(args: &Args) -> Result<Opened, Failure> {
 
 struct Speaker {
     feed: Feed,
+    /// Whether it may take a little longer until a record is noticed.
+    spares: bool,
+    /// When the next record is here, in ns of CLOCK_MONOTONIC; none where nobody knows. Nothing is looked at before: whoever
+    /// writes would have to wake this stage, which costs both more than to wake by the clock.
+    next: Option<i64>,
     /// Goes first; none where nobody wants that.
     prompt: Option<Prompt>,
     stats: Option<StatsFile>,
@@ -131,12 +144,16 @@ impl Speaker {
                 vox_cli::wait(None, Some(self.by(monotonic_ns() + TICK_NS)))?;
                 continue;
             }
-            let tick = monotonic_ns() + if mixer.has_unpaced() { TICK_NS } else { LOOK_NS };
+            let now = monotonic_ns();
+            let tick = now + if mixer.has_unpaced() { TICK_NS } else { LOOK_NS };
             let until = self.by(self.feed.waits_until(mixer).map_or(tick, |until| until.min(tick)));
             if let Some(prompt) = &mut self.prompt {
                 prompt.check();
             }
             let clock = input.clock();
+            if let Some(next) = self.next.filter(|next| *next > now) {
+                input.rest_until(clock.from_mono(next.min(until)));
+            }
             let raw = match input.next_for_sink(Some(clock.from_mono(until)))? {
                 Next::Record(raw) => raw,
                 Next::Deadline => continue,
@@ -150,6 +167,8 @@ impl Speaker {
             mixer.handle(&record, clock.now(), |part| late += part.frames);
             mixer.tally.late_samples += late;
             self.feed.hear(mixer, &record);
+            self.next =
+                mixer.next_due(&record, SHORT_NS).filter(|_| self.spares).map(|due| clock.mono_ns(due) + HANDED_ON_NS);
         }
     }
 

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use smallvec::SmallVec;
 
 use crate::monotonic_ns;
 
@@ -107,6 +108,27 @@ pub fn waker() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK)?)
 }
 
+/// Sleeps until the deadline (ns of CLOCK_MONOTONIC), or a signal that comes meanwhile; one that comes just before it begins
+/// does not wake.
+///
+/// # Errors
+/// As the system says.
+pub fn doze(deadline: i64) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        let until = Timespec { tv_sec: deadline / 1_000_000_000, tv_nsec: deadline % 1_000_000_000 };
+        match rustix::thread::clock_nanosleep_absolute(rustix::thread::ClockId::Monotonic, &until) {
+            Ok(()) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    wait(&[], None, Some(deadline)).map(|_| ())
+}
+
+/// Descriptors that are waited for without asking for memory.
+pub const FEW: usize = 4;
+
 /// Waits until one of `readable` can be read, or `writable` written, or the deadline (ns of CLOCK_MONOTONIC) has
 /// come. Says which of `readable` is ready, `Some(readable.len())` for `writable`, none for the deadline.
 ///
@@ -117,7 +139,8 @@ pub fn wait(
     writable: Option<BorrowedFd<'_>>,
     deadline: Option<i64>,
 ) -> io::Result<Option<usize>> {
-    let mut fds: Vec<PollFd<'_>> = readable.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    let mut fds: SmallVec<[PollFd<'_>; FEW]> =
+        readable.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
     fds.extend(writable.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::OUT)));
     let timeout = deadline.map(|deadline| {
         let left = deadline.saturating_sub(monotonic_ns()).max(0);
