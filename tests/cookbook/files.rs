@@ -112,7 +112,7 @@ pub(crate) fn still_good(kitchen: &mut Kitchen<'_>) {
     speech(&kitchen.scratch, "talk.wav", Speech::mono(48_000, 480_000));
     let good = kitchen.run(0);
     assert!(good.text().contains("delay"), "{}", good.text());
-    kitchen.scratch.run("vox-score talk.wav heard.wav --min-snr 90").exited(&[6]);
+    kitchen.scratch.run("vox-score talk.wav heard.wav --min-snr 90").exited(&[0, 0, 0, 0, 6]);
 }
 
 pub(crate) fn same_noise(kitchen: &mut Kitchen<'_>) {
@@ -131,6 +131,14 @@ pub(crate) fn count_lost(kitchen: &mut Kitchen<'_>) {
     let (lost, heard) = (stream["gaps"]["lost"]["seconds"].as_f64(), stream["audio_seconds"].as_f64());
     let (lost, heard) = (lost.expect("seconds"), heard.expect("seconds"));
     assert!((0.4..2.0).contains(&lost) && (lost + heard - 10.0).abs() < 0.1, "{lost} s lost, {heard} s heard");
+}
+
+pub(crate) fn fail_when_lost(kitchen: &mut Kitchen<'_>) {
+    speech(&kitchen.scratch, "talk.wav", Speech::mono(48_000, 480_000));
+    kitchen.run(0);
+    let stricter = kitchen.script(0).replace("2000", "200");
+    let outcome = kitchen.scratch.run(&stricter).exited(&[0, 0, 0, 0, 6]);
+    assert!(outcome.stderr.contains("lost_ms<=200"), "{}", outcome.stderr);
 }
 
 pub(crate) fn session_faster(kitchen: &mut Kitchen<'_>) {

@@ -41,6 +41,11 @@ impl<'a> Kitchen<'a> {
         self.scratch.spawn(&format!("{}{}", self.before, self.at_home(block)))
     }
 
+    /// What block `n` says, as it is typed here.
+    pub(crate) fn script(&self, n: usize) -> String {
+        self.at_home(&self.recipe.blocks[n])
+    }
+
     /// Starts block `n`, which listens at that port of its host, and waits until it does.
     #[track_caller]
     pub(crate) fn listen(&self, n: usize, port: u16) -> Running {

@@ -58,6 +58,7 @@ const COOKBOOK: &[(&str, Cook)] = &[
     ("Is it still good behind that network?", files::still_good),
     ("The same noise every time", files::same_noise),
     ("Count what was lost", files::count_lost),
+    ("Fail when too much is lost", files::fail_when_lost),
     ("Music under a voice", mixing::music_under_a_voice),
     ("Everybody hears all the others", mixing::all_the_others),
     ("Another program in the middle", mixing::another_program),
