@@ -77,6 +77,8 @@ impl StreamDecoder {
             Codec::Opus => Kind::Opus(OpusDecoder::new(channels, complexity)?),
             Codec::Other(name) => return Err(Error::Unknown(name.clone())),
         };
+        // As long as packets hold one channel of two, one is decoded and fitted.
+        let width = if matches!(codec, Kind::Opus(_)) { Channels::MONO } else { channels };
         let exact = matches!(codec, Kind::Opus(_)) && !format.live && format.pre_skip > 0;
         // The last packet may reach a frame and the delay beyond the end; 60 ms is the longest frame we encode.
         let hold = if exact { format.pre_skip as usize + 2880 } else { 0 };
@@ -96,9 +98,9 @@ impl StreamDecoder {
             damaged: 0,
             comfort: ComfortNoise::default(),
             work: Vec::new(),
-            slots: Slots::new(rate, channels, options.fit),
+            slots: Slots::new(rate, width, options.fit),
             dred: None,
-            last: Repeater::new(rate, channels),
+            last: Repeater::new(rate, width),
         })
     }
 
@@ -161,15 +163,16 @@ impl StreamDecoder {
             // A playout timeline is played as it comes: nothing is held back on it.
             self.hold = 0;
         }
+        self.widen_for(audio.payload);
         let frames = (audio.duration as usize).min(MAX_FRAMES);
-        let samples = frames * self.channels.count();
+        let samples = frames * self.width();
         let mut work = std::mem::take(&mut self.work);
         work.clear();
         if !self.decode(audio.payload, frames, &mut work) || work.len() != samples {
             self.damaged += 1;
             let good = work.len().min(samples);
             work.truncate(good);
-            let missing = frames - good / self.channels.count();
+            let missing = frames - good / self.width();
             self.conceal(missing, &mut work);
         }
         if self.options.plc && self.options.method == Concealment::Repeat {
@@ -185,6 +188,9 @@ impl StreamDecoder {
     /// [`pieces`](crate::pieces).
     pub fn gap(&mut self, gap: &Gap<'_>, out: &mut Vec<f32>) {
         self.first.get_or_insert(gap.timestamp);
+        if let Some(later) = &gap.later {
+            self.widen_for(later.payload);
+        }
         let mut work = std::mem::take(&mut self.work);
         work.clear();
         let most = u64::from(self.rate.hz()) * Self::MAX_AT_ONCE_S;
@@ -195,7 +201,7 @@ impl StreamDecoder {
         if copied + redundant > 0 || slot.is_none() {
             self.fill(frames - copied - redundant, gap.reason, &mut work);
             self.recover(gap, redundant, copied, &mut work);
-            work.resize(frames * self.channels.count(), 0.0);
+            work.resize(frames * self.width(), 0.0);
         } else {
             // What is made up need not be stretched: it can be made as long as its slot.
             let wanted = self.slots.frames(gap.duration, slot).min(most as usize);
@@ -203,6 +209,24 @@ impl StreamDecoder {
         }
         self.place(&mut work, gap.duration, slot, out);
         self.work = work;
+    }
+
+    /// Channels of what is decoded now: one of two, as long as both are the same.
+    const fn width(&self) -> usize {
+        match &self.codec {
+            Kind::Opus(decoder) => decoder.width(),
+            Kind::Linear(..) | Kind::Law(..) => self.channels.count(),
+        }
+    }
+
+    /// Decodes and fits two channels from a packet on that holds them.
+    fn widen_for(&mut self, packet: &[u8]) {
+        if let Kind::Opus(decoder) = &mut self.codec
+            && decoder.widens_for(packet)
+        {
+            self.slots.widen();
+            self.last.widen();
+        }
     }
 
     /// Frames near `wanted` that the codec can make up.
@@ -327,7 +351,7 @@ impl StreamDecoder {
             GapReason::Silent => self.pause(frames, out),
             GapReason::Muted => {
                 self.note_silence(frames);
-                out.resize(out.len() + frames * self.channels.count(), 0.0);
+                out.resize(out.len() + frames * self.width(), 0.0);
             }
             _ => self.conceal(frames, out),
         }
@@ -341,7 +365,7 @@ impl StreamDecoder {
     /// Appends `frames` of a pause: noise, where the sender or the codec tells of it.
     fn pause(&mut self, frames: usize, out: &mut Vec<f32>) {
         self.note_silence(frames);
-        let (start, end) = (out.len(), out.len() + frames * self.channels.count());
+        let (start, end) = (out.len(), out.len() + frames * self.width());
         match &mut self.codec {
             _ if !self.options.plc => {}
             Kind::Opus(decoder) => in_chunks(frames, |chunk| decoder.pause(chunk, out)),
@@ -357,7 +381,7 @@ impl StreamDecoder {
     /// Appends `frames` of what might have been where something was lost.
     fn conceal(&mut self, frames: usize, out: &mut Vec<f32>) {
         self.concealed += frames as u64;
-        let end = out.len() + frames * self.channels.count();
+        let end = out.len() + frames * self.width();
         let most = usize::try_from(self.rate.ticks(MAX_CONCEALED_MS as i64 * 1_000_000)).unwrap_or(0);
         let frames = if self.options.plc { frames.min(most) } else { 0 };
         match (&mut self.codec, self.options.method) {
@@ -375,18 +399,23 @@ impl StreamDecoder {
     }
 
     fn hand_out(&mut self, samples: &[f32], out: &mut Vec<f32>) {
-        let channels = self.channels.count();
-        let frames = (samples.len() / channels) as u64;
+        let (channels, width) = (self.channels.count(), self.width());
+        let frames = (samples.len() / width) as u64;
         let skipped = self.skip.min(frames);
         self.skip -= skipped;
         self.made += frames - skipped;
-        let samples = &samples[skipped as usize * channels..];
-        if self.hold == 0 {
+        let samples = &samples[skipped as usize * width..];
+        let to = if self.hold == 0 {
             out.append(&mut self.held);
-            out.extend_from_slice(samples);
-            return;
+            &mut *out
+        } else {
+            &mut self.held
+        };
+        if width == channels {
+            to.extend_from_slice(samples);
+        } else {
+            to.extend(samples.iter().flat_map(|&sample| [sample; 2]));
         }
-        self.held.extend_from_slice(samples);
         let ready = self.held.len().saturating_sub(self.hold * channels);
         out.extend(self.held.drain(..ready));
     }

@@ -21,27 +21,42 @@ const RUN_UP: usize = 9_600;
 const SHORTEST: usize = 120;
 
 /// A decoder at 48 kHz. Streams say nothing of how many channels their packets hold (RFC 7587, section 7: always two), and
-/// speech has one as a rule. So one is decoded until a packet with two comes, and given to both: the samples are those that
-/// libopus gives for two, for less.
+/// speech has one as a rule. So one is decoded until a packet with two comes: the samples are those that libopus gives for
+/// each of two, for less.
 pub(crate) struct Decoder {
     state: State,
-    /// Channels of what comes out.
-    channels: usize,
+    /// Channels that it may come to decode.
+    most: usize,
     complexity: u8,
-    /// The last packets, as long as one channel is decoded where two come out.
+    /// The last packets, as long as one channel is decoded where it may become two.
     recent: VecDeque<Vec<u8>>,
-    single: Vec<f32>,
 }
 
 impl Decoder {
+    /// Decodes one channel, and two from the first packet on that holds them, where the stream has so many.
     pub(crate) fn new(channels: Channels, complexity: u8) -> Result<Self, Error> {
-        let channels = channels.count();
-        if channels > 2 {
-            return Err(Error::Channels { codec: "opus", most: 2, found: channels });
+        let most = channels.count();
+        if most > 2 {
+            return Err(Error::Channels { codec: "opus", most: 2, found: most });
         }
         let mut state = State::new(1)?;
         state.set_complexity(complexity);
-        Ok(Self { state, channels, complexity, recent: VecDeque::new(), single: Vec::new() })
+        Ok(Self { state, most, complexity, recent: VecDeque::new() })
+    }
+
+    /// Channels of what comes out now.
+    pub(crate) const fn width(&self) -> usize {
+        self.state.channels
+    }
+
+    /// To be asked before what `packet` holds, or tells of others, is decoded: whether two channels come out from now on,
+    /// where it was one.
+    pub(crate) fn widens_for(&mut self, packet: &[u8]) -> bool {
+        let widens = self.width() < self.most && is_stereo(packet);
+        if widens {
+            self.take_two();
+        }
+        widens && self.width() == self.most
     }
 
     /// See [`DecoderOptions::complexity`](crate::DecoderOptions::complexity).
@@ -59,20 +74,13 @@ impl Decoder {
 
     /// Appends what `packet` holds; false where it is damaged.
     pub(crate) fn packet(&mut self, packet: &[u8], out: &mut Vec<f32>) -> bool {
-        if is_stereo(packet) {
-            self.take_two();
-        } else {
-            self.remember(packet);
-        }
+        self.remember(packet);
         let frames = packet_frames(packet);
         frames > 0 && self.decode(Some(packet), frames, false, out)
     }
 
     /// Appends `frames` of what the packet before `next` held, from the copy in `next`.
     pub(crate) fn fec(&mut self, next: &[u8], frames: usize, out: &mut Vec<f32>) -> bool {
-        if is_stereo(next) {
-            self.take_two();
-        }
         !next.is_empty() && self.decode(Some(next), frames, true, out)
     }
 
@@ -94,8 +102,7 @@ impl Decoder {
         self.run(frames, out, |state, samples, room| state.decode(packet, samples, room, fec)) > 0
     }
 
-    /// Appends what `decode` puts into room for so many frames, in all channels; it says how many it put there. Gives that
-    /// number.
+    /// Appends what `decode` puts into room for so many frames; it says how many it put there. Gives that number.
     pub(crate) fn run(
         &mut self,
         frames: usize,
@@ -103,21 +110,15 @@ impl Decoder {
         decode: impl FnOnce(&mut State, &mut [f32], c_int) -> c_int,
     ) -> usize {
         let Ok(room) = c_int::try_from(frames) else { return 0 };
-        if self.state.channels == self.channels {
-            let start = out.len();
-            out.resize(start + frames * self.channels, 0.0);
-            let got = usize::try_from(decode(&mut self.state, &mut out[start..], room)).unwrap_or(0);
-            out.truncate(start + got * self.channels);
-            return got;
-        }
-        self.single.resize(frames, 0.0);
-        let got = usize::try_from(decode(&mut self.state, &mut self.single, room)).unwrap_or(0);
-        out.extend(self.single[..got].iter().flat_map(|&sample| [sample; 2]));
+        let (start, width) = (out.len(), self.width());
+        out.resize(start + frames * width, 0.0);
+        let got = usize::try_from(decode(&mut self.state, &mut out[start..], room)).unwrap_or(0);
+        out.truncate(start + got * width);
         got
     }
 
     fn remember(&mut self, packet: &[u8]) {
-        if self.state.channels == self.channels {
+        if self.width() == self.most {
             return;
         }
         let full = self.recent.len() >= RUN_UP / packet_frames(packet).max(SHORTEST);
@@ -130,15 +131,13 @@ impl Decoder {
     /// Decodes two channels from now on: by another decoder, which first hears what this one heard last. Where there is
     /// none, one channel is the mean of both.
     fn take_two(&mut self) {
-        if self.state.channels == self.channels {
-            return;
-        }
         let Ok(mut state) = State::new(2) else { return };
         state.set_complexity(self.complexity);
+        let mut unheard = Vec::new();
         for packet in std::mem::take(&mut self.recent) {
             let frames = packet_frames(&packet);
-            self.single.resize(2 * frames, 0.0);
-            state.decode(Some(&packet), &mut self.single, frames as c_int, false);
+            unheard.resize(2 * frames, 0.0);
+            state.decode(Some(&packet), &mut unheard, frames as c_int, false);
         }
         self.state = state;
     }

@@ -25,6 +25,12 @@ impl Repeater {
         Self { channels, most, last: Vec::new(), at: 0, gain: FADE }
     }
 
+    /// Both of two channels hold what one did.
+    pub(crate) fn widen(&mut self) {
+        self.last = self.last.iter().flat_map(|&sample| [sample; 2]).collect();
+        (self.channels, self.most, self.at) = (2, 2 * self.most, 2 * self.at);
+    }
+
     /// Takes a packet's samples.
     pub(crate) fn heard(&mut self, samples: &[f32]) {
         self.last.clear();

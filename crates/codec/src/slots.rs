@@ -28,6 +28,14 @@ impl Slots {
         Self { rate, fit, channels: channels.count(), rest: WHOLE / 2, lengthened: 0, fitted: Vec::new() }
     }
 
+    /// Both of two channels hold what one did; they may differ from now on.
+    pub(crate) fn widen(&mut self) {
+        self.channels = 2;
+        if let Some(fit) = &mut self.fit {
+            fit.widen();
+        }
+    }
+
     /// Frames by which what came out is longer than its media duration.
     pub(crate) const fn lengthened(&self) -> i64 {
         self.lengthened

@@ -115,6 +115,30 @@ fn stereo_stays_stereo() {
 }
 
 #[test]
+fn a_stream_may_become_stereo_at_any_packet() {
+    let settings = OpusSettings { bitrate: Some(96_000), ..OpusSettings::default() };
+    let [mono, mut coding] = [1, 2].map(|channels| {
+        let kind = Channels::new(channels as u8).expect("channels");
+        encode(&speech(96_000, 48_000, channels), 48_000, kind, &settings, 20_000_000)
+    });
+    // Both are announced with two channels, as all streams of Opus are.
+    for (n, packet) in mono.packets.into_iter().enumerate().take(50) {
+        coding.packets[n] = packet;
+    }
+    let heard = decode(&coding);
+    assert_eq!(heard.len(), 2 * 96_000);
+    let sides = |from: usize, to: usize| {
+        [0, 1].map(|side| heard[2 * from..2 * to].iter().skip(side).step_by(2).copied().collect::<Vec<f32>>())
+    };
+    let [left, right] = sides(0, 47_000);
+    assert!(left == right && left.iter().any(|sample| sample.abs() > 0.1));
+    let [left, right] = sides(50_000, 96_000);
+    let power = |side: &[f32]| side.iter().map(|sample| sample * sample).sum::<f32>();
+    let softer = power(&right) / power(&left);
+    assert!((0.2..0.3).contains(&softer), "the right side is at half the level: {softer}");
+}
+
+#[test]
 fn a_lost_packet_comes_back_better_from_the_copy_in_the_next() {
     let pcm = speech(3 * 48_000, 48_000, 1);
     let settings = OpusSettings { bitrate: Some(32_000), fec: true, loss: 20, ..OpusSettings::default() };

@@ -76,6 +76,13 @@ impl Drift {
         Some((drift, until))
     }
 
+    /// Both of two channels hold what one did.
+    pub(crate) fn widen(&mut self) {
+        self.channels = 2;
+        self.ready = self.ready.iter().flat_map(|&sample| [sample; 2]).collect();
+        self.filter.widen();
+    }
+
     /// Frames that wait to be taken.
     pub(crate) fn ready(&self) -> usize {
         self.ready.len() / self.channels

@@ -36,6 +36,13 @@ impl Filter {
         }
     }
 
+    pub(crate) fn widen(&mut self) {
+        match self {
+            Self::Steep(sinc) => sinc.widen(),
+            Self::Short(sinc) => sinc.widen(),
+        }
+    }
+
     pub(crate) fn mark(&self) -> Mark {
         match self {
             Self::Steep(sinc) => sinc.mark(),

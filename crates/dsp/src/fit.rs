@@ -64,6 +64,16 @@ impl Fit {
         }
     }
 
+    /// Both of two channels hold what one did; they may differ from now on.
+    pub fn widen(&mut self) {
+        assert_eq!(self.channels, 1, "one channel becomes two");
+        self.channels = 2;
+        self.buffer = self.buffer.iter().flat_map(|&sample| [sample; 2]).collect();
+        if let Some(drift) = &mut self.drift {
+            drift.widen();
+        }
+    }
+
     /// What was done so far.
     pub const fn stats(&self) -> FitStats {
         self.stats

@@ -106,6 +106,13 @@ impl<const TAPS: usize> Sinc<TAPS> {
         self.alike = self.alike.min(length - done);
     }
 
+    /// Both of two channels hold what one did.
+    pub(crate) fn widen(&mut self) {
+        let one = self.planes[0].clone();
+        self.alike = one.len();
+        self.planes.push(one);
+    }
+
     /// Where it is: what [`go_on`](Self::go_on) takes.
     pub(crate) fn mark(&self) -> Mark {
         Mark { next: self.next, length: self.planes[0].len() }

@@ -4,7 +4,7 @@ use core::f64::consts::TAU;
 
 use vox_dsp::Fit;
 use vox_frame::{Channels, Rate};
-use vox_testkit::{Tone, roughness, spurious};
+use vox_testkit::{SpeechLike, Tone, roughness, spurious};
 
 /// How much longer than its frame each slot is, in frames.
 type Slots = fn(usize) -> i64;
@@ -104,6 +104,31 @@ fn the_first_frames_may_already_be_too_short() {
         let (out, _) = fit(hz, Channels::MONO, &tone(200.0, hz, 0.4), |_| 37);
         assert!(out.iter().any(|sample| sample.abs() > 0.4));
     }
+}
+
+#[test]
+fn one_channel_that_becomes_two_goes_on_as_if_both_had_been_there() {
+    let left: Vec<f32> = SpeechLike::new(1, 48_000).take(192_000).collect();
+    let right = |n: usize| if n < 96_000 { left[n] } else { 0.5 * left[n - 4_800] };
+    let stereo: Vec<f32> = left.iter().enumerate().flat_map(|(n, &sample)| [sample, right(n)]).collect();
+    let slots: Slots = |n| [1, 0, 96, -96, -1, 0, 0][n / 20 % 7];
+    let (expected, _) = fit(48_000, Channels::STEREO, &stereo, slots);
+    let (mut fit, mut out) = (Fit::new(rate(48_000), Channels::MONO), Vec::new());
+    for n in 0..200 {
+        let (wanted, frames) = ((960 + slots(n)) as usize, 960 * n..960 * (n + 1));
+        if n < 100 {
+            let mut one = Vec::new();
+            fit.process(&left[frames], wanted, &mut one);
+            out.extend(one.iter().flat_map(|&sample| [sample; 2]));
+            continue;
+        }
+        if n == 100 {
+            fit.widen();
+        }
+        fit.process(&stereo[2 * frames.start..2 * frames.end], wanted, &mut out);
+    }
+    assert!(fit.stats().seams > 10);
+    assert!(out == expected);
 }
 
 #[test]
