@@ -165,8 +165,9 @@ impl Input {
         Ok(Next::Record(raw))
     }
 
-    /// Lets the next wait for input last until then, whatever comes: it lies in the pipe meanwhile. Signals still wake.
-    /// For a stage that does nothing with a record before that, and would be woken for each.
+    /// Lets the next wait for input last until then, whatever comes: it lies in the pipe meanwhile. Signals still wake,
+    /// but for one that comes just before it begins: it should be short. For a stage that does nothing with a record before
+    /// that, and would be woken for each.
     pub fn rest_until(&mut self, until: Stamp) {
         self.rest = Some(self.clock.mono_ns(until));
     }

@@ -220,23 +220,23 @@ impl Output {
     }
 
     fn write_out(&mut self, length: usize) -> Result<(), Failure> {
-        let mut done = 0;
+        // What is small has room as a rule, and nobody needs to ask first.
+        let (mut done, mut asks) = (0, !self.at_once);
         while done < length {
             let bytes = &self.buffer[done..length];
-            // What is small has room as a rule, and nobody needs to ask first.
-            let written = if self.at_once {
-                pipe::write_at_once(stdout(), bytes)
-            } else {
+            let written = if asks {
                 if !self.regular {
                     wait_for_reader()?;
                 }
                 pipe::write(stdout(), bytes)
+            } else {
+                pipe::write_at_once(stdout(), bytes)
             };
             match written {
                 Ok(written) => done += written,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => wait_for_reader()?,
-                Err(error) if self.at_once && error.kind() == ErrorKind::Unsupported => self.at_once = false,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => asks = true,
+                Err(error) if !asks && error.kind() == ErrorKind::Unsupported => (self.at_once, asks) = (false, true),
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => return Err(Failure::quiet(Exit::Done)),
                 Err(error) => return Err(Failure::failed(format_args!("cannot write stdout: {error}"))),
             }
