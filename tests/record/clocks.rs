@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use vox_e2e::{Entry, Scratch, Speech, Wav, read_vox, speech};
+use vox_e2e::{Scratch, Speech, Wav, speech};
 use vox_frame::{Channels, Codec, Format, Rate, Stamp, Times};
 
-use crate::session::{FRAME, SECOND, START, Session, arrived, captured, noise, opus_frames, telephone};
+use crate::session::{FRAME, SECOND, START, Session, arrived, captured, noise, opus_frames, payloads, telephone};
 
 /// The frames at which a recording of clicks clicks.
 fn clicks(samples: &[i16]) -> Vec<f64> {
@@ -186,14 +186,7 @@ fn opus_of_another_clock_stays_within_a_frame_for_an_hour() {
     let scratch = Scratch::new("record-opus-drift");
     speech(&scratch, "said.wav", Speech::mono(48_000, 48_000));
     scratch.run("vox-capture said.wav | vox-encode opus >said.vox").succeeded_silently();
-    let entries = read_vox(&scratch.path("said.vox"));
-    let packets: Vec<&Vec<u8>> = entries
-        .iter()
-        .filter_map(|entry| match entry {
-            Entry::Audio { payload, .. } => Some(payload),
-            _ => None,
-        })
-        .collect();
+    let packets = payloads(&scratch.path("said.vox"));
     let mut opus = Format::new(Codec::Opus, Rate::HZ_48000, Channels::MONO, 960);
     opus.live = true;
     // An hour, and ten minutes the other way.
@@ -202,7 +195,7 @@ fn opus_of_another_clock_stays_within_a_frame_for_an_hour() {
         session.open(START, 1, &opus);
         for n in 0..packets_sent {
             let at = START + n as i64 * (FRAME + ppm * FRAME / 1_000_000);
-            session.packet(at, 1, n * 960, 960, captured(at), packets[n as usize % packets.len()]);
+            session.packet(at, 1, n * 960, 960, captured(at), &packets[n as usize % packets.len()]);
         }
         session.end(START + 3_700 * SECOND, 1, packets_sent * 960);
         session.save(&scratch.path("session.vox"));

@@ -7,10 +7,12 @@ mod whole;
 
 use std::process::Command;
 
-use vox_e2e::{Entry, Scratch, Speech, Wav, need, read_vox, speech};
+use vox_e2e::{Scratch, Speech, Wav, need, speech};
 use vox_frame::{Channels, Codec, Format, Rate};
 
-use crate::session::{FRAME, SECOND, START, Session, arrived, decoded, noise, opus_frames, telephone, ulaw_byte};
+use crate::session::{
+    FRAME, SECOND, START, Session, arrived, decoded, noise, opus_frames, payloads, telephone, ulaw_byte,
+};
 
 #[test]
 fn pcm_is_recorded_bit_by_bit_in_every_format() {
@@ -50,13 +52,7 @@ fn a_recording_is_as_long_as_the_session_whatever_was_lost() {
     let scratch = Scratch::new("record-loss");
     speech(&scratch, "said.wav", Speech::mono(48_000, 480_000));
     scratch.run("vox-capture said.wav | vox-encode opus >said.vox").succeeded_silently();
-    let packets: Vec<Vec<u8>> = read_vox(&scratch.path("said.vox"))
-        .into_iter()
-        .filter_map(|entry| match entry {
-            Entry::Audio { payload, .. } => Some(payload),
-            _ => None,
-        })
-        .collect();
+    let packets = payloads(&scratch.path("said.vox"));
     let mut opus = Format::new(Codec::Opus, Rate::HZ_48000, Channels::MONO, 960);
     opus.live = true;
     opus.label = Some("opus".to_owned());

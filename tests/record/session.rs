@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use vox_e2e::{Wav, need};
+use vox_e2e::{Entry, Wav, need, read_vox};
 use vox_frame::{
     Audio, Channels, Codec, End, EndReason, Format, MediaTime, Opening, Rate, Record, SequenceNumber, Stamp, StreamId,
     Times,
@@ -95,6 +95,15 @@ pub(crate) fn files(folder: &Path, end: &str) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = entries.filter(|path| path.to_string_lossy().ends_with(end)).collect();
     files.sort();
     files
+}
+
+/// What the packets of a stream hold, in their order.
+pub(crate) fn payloads(path: &Path) -> Vec<Vec<u8>> {
+    let payload = |entry| match entry {
+        Entry::Audio { payload, .. } => Some(payload),
+        _ => None,
+    };
+    read_vox(path).into_iter().filter_map(payload).collect()
 }
 
 /// Samples of a file as ffmpeg decodes it.
