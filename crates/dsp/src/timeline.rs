@@ -14,13 +14,19 @@ pub struct Timeline {
     rate: Rate,
     channels: Channels,
     tracks: BTreeMap<StreamId, Track>,
-    /// Frame at which `mix` begins.
+    mix: Mix,
+    remixed: Vec<f32>,
+    resampled: Vec<f32>,
+}
+
+/// What the streams add up to.
+struct Mix {
+    channels: usize,
+    /// Frame at which what is held begins.
     head: i64,
-    mix: VecDeque<f32>,
+    held: VecDeque<f32>,
     /// The frame behind the last one that was ever filled.
     end: i64,
-    scratch: Vec<f32>,
-    resampled: Vec<f32>,
 }
 
 impl Track {
@@ -59,10 +65,8 @@ impl Timeline {
             rate,
             channels,
             tracks: BTreeMap::new(),
-            head: 0,
-            mix: VecDeque::new(),
-            end: 0,
-            scratch: Vec::new(),
+            mix: Mix { channels: channels.count(), head: 0, held: VecDeque::new(), end: 0 },
+            remixed: Vec::new(),
             resampled: Vec::new(),
         }
     }
@@ -119,18 +123,27 @@ impl Timeline {
         track.skip -= kept;
         let position = position.saturating_add(moved - kept as i64);
         track.position = Some(position);
-        self.end = self.end.max(position);
+        self.mix.end = self.mix.end.max(position);
     }
 
     /// Adds interleaved samples of the stream at its rate, behind those before; what comes too late goes to `late`.
     /// Does nothing for a stream that was not placed.
     pub fn push(&mut self, id: StreamId, samples: &[f32], late: impl FnMut(Late<'_>)) {
         let Some(track) = self.tracks.get_mut(&id) else { return };
-        self.scratch.clear();
-        track.remix.process(samples, &mut self.scratch);
-        self.resampled.clear();
-        track.resampler.process(&self.scratch, &mut self.resampled);
-        self.add(id, late);
+        // Most streams have the output's rate and channels: what they bring is copied once.
+        let mut remixed = samples;
+        if !track.remix.is_identity() {
+            self.remixed.clear();
+            track.remix.process(samples, &mut self.remixed);
+            remixed = &self.remixed;
+        }
+        let mut resampled = remixed;
+        if !track.resampler.is_identity() {
+            self.resampled.clear();
+            track.resampler.process(remixed, &mut self.resampled);
+            resampled = &self.resampled;
+        }
+        self.mix.add(track, resampled, late);
     }
 
     /// Adds silence of that many frames at the stream's rate.
@@ -155,7 +168,7 @@ impl Timeline {
         let Some(track) = self.tracks.get_mut(&id) else { return };
         self.resampled.clear();
         track.resampler.finish(&mut self.resampled);
-        self.add(id, late);
+        self.mix.add(track, &self.resampled, late);
         self.tracks.remove(&id);
     }
 
@@ -176,51 +189,52 @@ impl Timeline {
 
     /// The frame behind the last one that was ever filled.
     pub const fn end(&self) -> i64 {
-        self.end
+        self.mix.end
     }
 
     /// The frame at which [`take`](Self::take) goes on.
     pub const fn head(&self) -> i64 {
-        self.head
+        self.mix.head
     }
 
     /// Frames that are held.
     pub fn held(&self) -> usize {
-        self.mix.len() / self.channels.count()
+        self.mix.held.len() / self.channels.count()
     }
 
     /// Appends the sum up to `frame` to `out`; where nothing was placed there is silence.
     pub fn take(&mut self, frame: i64, out: &mut Vec<f32>) {
-        let wanted = usize::try_from(frame - self.head).unwrap_or(0) * self.channels.count();
-        let there = wanted.min(self.mix.len());
-        let (first, second) = self.mix.as_slices();
+        let wanted = usize::try_from(frame - self.mix.head).unwrap_or(0) * self.channels.count();
+        let there = wanted.min(self.mix.held.len());
+        let (first, second) = self.mix.held.as_slices();
         let of_first = there.min(first.len());
         out.extend_from_slice(&first[..of_first]);
         out.extend_from_slice(&second[..there - of_first]);
-        self.mix.drain(..there);
+        self.mix.held.drain(..there);
         out.resize(out.len() + wanted - there, 0.0);
-        self.head = self.head.max(frame);
+        self.mix.head = self.mix.head.max(frame);
     }
 
     /// Moves the point at which [`take`](Self::take) goes on to `frame`; what was held before it is dropped. Gives the
     /// number of frames dropped that held something.
     pub fn skip_to(&mut self, frame: i64) -> u64 {
-        let wanted = usize::try_from(frame - self.head).unwrap_or(0) * self.channels.count();
-        let there = wanted.min(self.mix.len());
-        self.mix.drain(..there);
-        self.head = self.head.max(frame);
+        let wanted = usize::try_from(frame - self.mix.head).unwrap_or(0) * self.channels.count();
+        let there = wanted.min(self.mix.held.len());
+        self.mix.held.drain(..there);
+        self.mix.head = self.mix.head.max(frame);
         (there / self.channels.count()) as u64
     }
+}
 
-    /// Mixes `resampled` in at the place of the stream.
-    fn add(&mut self, id: StreamId, mut late: impl FnMut(Late<'_>)) {
-        let count = self.channels.count();
-        let Some(track) = self.tracks.get_mut(&id) else { return };
+impl Mix {
+    /// Adds samples at the place of the stream.
+    fn add(&mut self, track: &mut Track, samples: &[f32], mut late: impl FnMut(Late<'_>)) {
+        let count = self.channels;
         let Some(position) = track.position else { return };
-        let frames = (self.resampled.len() / count) as u64;
+        let frames = (samples.len() / count) as u64;
         let skipped = track.skip.min(frames);
         track.skip -= skipped;
-        let samples = &self.resampled[skipped as usize * count..];
+        let samples = &samples[skipped as usize * count..];
         let frames = (frames - skipped) as i64;
         track.position = Some(position + frames);
         self.end = self.end.max(position + frames);
@@ -233,12 +247,14 @@ impl Timeline {
             return;
         }
         let at = (position + behind - self.head) as usize * count;
-        if self.mix.len() < at + samples.len() {
-            self.mix.resize(at + samples.len(), 0.0);
+        if self.held.len() < at {
+            self.held.resize(at, 0.0);
         }
-        for (sum, sample) in self.mix.range_mut(at..at + samples.len()).zip(samples) {
+        let (shared, alone) = samples.split_at((self.held.len() - at).min(samples.len()));
+        for (sum, sample) in self.held.range_mut(at..at + shared.len()).zip(shared) {
             *sum += sample;
         }
+        self.held.extend(alone);
     }
 }
 

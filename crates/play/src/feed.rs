@@ -15,8 +15,8 @@ use crate::period::Period;
 use crate::reference::Reference;
 use crate::volume::Volume;
 
-/// What is pushed at a time, in ns: its speed is constant.
-const BLOCK_NS: i64 = 5_000_000;
+/// The most that is pushed at a time, in ns: its speed is constant.
+const BLOCK_NS: i64 = 10_000_000;
 
 /// The most that waits before the device, in ns: what lies there comes before a stream that begins now.
 const MOST_NS: i64 = 200_000_000;

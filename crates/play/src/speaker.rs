@@ -26,12 +26,13 @@ const AHEAD_NS: i64 = 200_000_000;
 /// How often statistics are written, in ns.
 const STATS_NS: i64 = 1_000_000_000;
 
-/// A record that is due is here within that time, in ns: a stage takes it up, looks at it and hands it on.
-const HANDED_ON_NS: i64 = 400_000;
+/// A record that is due is here within that time, in ns: a stage is woken, takes it up, looks at it and hands it on. Whoever
+/// looks before is woken twice.
+const HANDED_ON_NS: i64 = 800_000;
 
 /// Of streams with shorter records, and where less time than that is left for what comes late, nothing is spared, in ns.
 const SHORT_NS: i64 = 15_000_000;
-const PATIENT_NS: i64 = 2_000_000;
+const PATIENT_NS: i64 = 4_000_000;
 
 /// How long the rest is played after a signal, in ns.
 const GRACE_NS: i64 = 500_000_000;

@@ -139,8 +139,10 @@ fn step_back() {
     #[cfg(target_os = "linux")]
     {
         let parameters = libc::sched_param { sched_priority: 0 };
+        // Without privileges, nobody may take it back that threads which it starts are ordinary.
+        let policy = libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK;
         // SAFETY: thread 0 is the calling one, and the parameters are a valid structure that is only read.
-        let _always_allowed = unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const parameters) };
+        let _always_allowed = unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) };
     }
 }
 
