@@ -32,7 +32,7 @@ const ROOM_MS: u32 = 100;
 const MOST: usize = 1 << 20;
 
 /// How often it is asked where it is, in ns: at first, and once its times are believed, after the third number.
-const ASK_NS: i64 = 250_000_000;
+const ASK_NS: i64 = 100_000_000;
 const FIRST_ASK_NS: i64 = 15_000_000;
 const SETTLES_NS: i64 = 100_000_000;
 
@@ -285,7 +285,7 @@ impl Link {
     }
 
     /// Whether it is worth reading what the server says: the answer to a question, or that it has run empty. That it has room
-    /// again, it says each time something is written; that may lie there until the next question, a quarter of a second.
+    /// again, it says each time something is written; that may lie there until the next question, a tenth of a second.
     fn expects_news(&self, beyond: i64, now: i64) -> bool {
         !self.is_settled(now) || self.asked.is_some() || self.look(beyond).level <= 0
     }
