@@ -109,6 +109,11 @@ pub(crate) fn payloads(path: &Path) -> Vec<Vec<u8>> {
 /// Samples of a file as ffmpeg decodes it.
 #[track_caller]
 pub(crate) fn decoded(path: &Path) -> Vec<i16> {
+    readable(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The same of a file that may not be one yet: what is wrong with it.
+pub(crate) fn readable(path: &Path) -> Result<Vec<i16>, String> {
     need(&["ffmpeg"]);
     let done = Command::new("ffmpeg")
         .args(["-v", "error", "-i"])
@@ -116,8 +121,8 @@ pub(crate) fn decoded(path: &Path) -> Vec<i16> {
         .args(["-map", "0:a", "-f", "s16le", "-"])
         .output()
         .expect("ffmpeg runs");
-    assert!(done.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&done.stderr));
-    vox_e2e::raw_samples(&done.stdout)
+    let error = || String::from_utf8_lossy(&done.stderr).into_owned();
+    if done.status.success() { Ok(vox_e2e::raw_samples(&done.stdout)) } else { Err(error()) }
 }
 
 /// Samples before the decoder's own padding: seconds of audio as ffprobe's packets say is not exact, this is.

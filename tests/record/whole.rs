@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use vox_e2e::{Scratch, Speech, Wav, await_until, free_port, need, signal, speech, unshare};
 use vox_frame::{Channels, Codec, Format, Rate, Times};
 
-use crate::session::{FRAME, LIMIT, SECOND, START, Session, arrived, decoded, noise, opus_frames, telephone};
+use crate::session::{FRAME, LIMIT, SECOND, START, Session, arrived, decoded, noise, opus_frames, readable, telephone};
 
 #[test]
 fn recorders_are_killed_at_any_moment_and_leave_whole_files() {
@@ -74,13 +74,18 @@ fn a_killed_recorder_leaves_streams_that_were_over_as_long_as_the_others() {
         let long = scratch.path(&format!("{format}/long.wav"));
         let grown = || fs::metadata(&long).is_ok_and(|file| file.len() > 5 * 16_000);
         assert!(await_until(LIMIT, grown), "{}", running.stderr());
-        // As often as files are made whole.
-        std::thread::sleep(Duration::from_millis(600));
+        let seconds = |file: &str| {
+            let rate = if file.starts_with("opus") { 48_000.0 } else { 8_000.0 };
+            Ok::<_, String>(readable(&scratch.path(&format!("{format}/{file}")))?.len() as f64 / rate)
+        };
+        // Files are made whole every half second.
+        let whole = || files.iter().all(|file| seconds(file).is_ok_and(|seconds| seconds > 4.5));
+        assert!(await_until(LIMIT, whole), "{format}: {:?}", files.map(seconds));
         signal(running.pid_of("vox-record"), Signal::KILL);
+        drop(running);
         for file in files {
-            let path = scratch.path(&format!("{format}/{file}"));
-            let seconds = decoded(&path).len() as f64 / if file.starts_with("opus") { 48_000.0 } else { 8_000.0 };
-            assert!(seconds > 4.5, "{format}/{file}: {seconds} s");
+            let seconds = seconds(file);
+            assert!(seconds.as_ref().is_ok_and(|seconds| *seconds > 4.5), "{format}/{file}: {seconds:?}");
         }
     }
 }
