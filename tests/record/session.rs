@@ -109,7 +109,10 @@ pub(crate) fn payloads(path: &Path) -> Vec<Vec<u8>> {
 /// Samples of a file as ffmpeg decodes it.
 #[track_caller]
 pub(crate) fn decoded(path: &Path) -> Vec<i16> {
-    readable(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    match readable(path) {
+        Ok(samples) => samples,
+        Err(error) => panic!("{}: {error}", path.display()),
+    }
 }
 
 /// The same of a file that may not be one yet: what is wrong with it.
