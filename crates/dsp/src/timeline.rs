@@ -12,7 +12,6 @@ use crate::{Remix, Resampler};
 /// [`Late`], because only the sink knows whether it can still mix them in (a file) or not (a loudspeaker).
 pub struct Timeline {
     rate: Rate,
-    channels: Channels,
     tracks: BTreeMap<StreamId, Track>,
     mix: Mix,
     remixed: Vec<f32>,
@@ -21,7 +20,7 @@ pub struct Timeline {
 
 /// What the streams add up to.
 struct Mix {
-    channels: usize,
+    channels: Channels,
     /// Frame at which what is held begins.
     head: i64,
     held: VecDeque<f32>,
@@ -63,9 +62,8 @@ impl Timeline {
     pub fn new(rate: Rate, channels: Channels) -> Self {
         Self {
             rate,
-            channels,
             tracks: BTreeMap::new(),
-            mix: Mix { channels: channels.count(), head: 0, held: VecDeque::new(), end: 0 },
+            mix: Mix { channels, head: 0, held: VecDeque::new(), end: 0 },
             remixed: Vec::new(),
             resampled: Vec::new(),
         }
@@ -78,7 +76,7 @@ impl Timeline {
 
     /// The channels of the output.
     pub const fn channels(&self) -> Channels {
-        self.channels
+        self.mix.channels
     }
 
     /// Begins a stream; one of that id that is there is forgotten.
@@ -86,8 +84,8 @@ impl Timeline {
         let track = Track {
             from: rate,
             channels,
-            remix: Remix::new(channels, self.channels),
-            resampler: Resampler::new(rate, self.rate, self.channels),
+            remix: Remix::new(channels, self.mix.channels),
+            resampler: Resampler::new(rate, self.rate, self.mix.channels),
             position: None,
             skip: 0,
         };
@@ -199,12 +197,12 @@ impl Timeline {
 
     /// Frames that are held.
     pub fn held(&self) -> usize {
-        self.mix.held.len() / self.channels.count()
+        self.mix.held.len() / self.mix.channels.count()
     }
 
     /// Appends the sum up to `frame` to `out`; where nothing was placed there is silence.
     pub fn take(&mut self, frame: i64, out: &mut Vec<f32>) {
-        let wanted = usize::try_from(frame - self.mix.head).unwrap_or(0) * self.channels.count();
+        let wanted = usize::try_from(frame - self.mix.head).unwrap_or(0) * self.mix.channels.count();
         let there = wanted.min(self.mix.held.len());
         let (first, second) = self.mix.held.as_slices();
         let of_first = there.min(first.len());
@@ -218,18 +216,18 @@ impl Timeline {
     /// Moves the point at which [`take`](Self::take) goes on to `frame`; what was held before it is dropped. Gives the
     /// number of frames dropped that held something.
     pub fn skip_to(&mut self, frame: i64) -> u64 {
-        let wanted = usize::try_from(frame - self.mix.head).unwrap_or(0) * self.channels.count();
+        let wanted = usize::try_from(frame - self.mix.head).unwrap_or(0) * self.mix.channels.count();
         let there = wanted.min(self.mix.held.len());
         self.mix.held.drain(..there);
         self.mix.head = self.mix.head.max(frame);
-        (there / self.channels.count()) as u64
+        (there / self.mix.channels.count()) as u64
     }
 }
 
 impl Mix {
     /// Adds samples at the place of the stream.
     fn add(&mut self, track: &mut Track, samples: &[f32], mut late: impl FnMut(Late<'_>)) {
-        let count = self.channels;
+        let count = self.channels.count();
         let Some(position) = track.position else { return };
         let frames = (samples.len() / count) as u64;
         let skipped = track.skip.min(frames);
