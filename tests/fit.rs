@@ -317,3 +317,16 @@ fn every_rung_of_the_ladder_is_as_long_as_the_gap() {
     let entries = read_vox(&scratch.path("out.vox"));
     assert!(entries.iter().any(|entry| matches!(entry, Entry::Gap { .. })), "off leaves gaps");
 }
+
+#[test]
+fn every_program_that_decodes_leaves_out_what_only_lace_looks_at() {
+    let script = "cd \"$(dirname \"$(command -v vox-play)\")\"
+        for program in vox-*; do
+            [ -x \"$program\" ] || continue
+            nm \"$program\" | grep -q ' [TW] osce_calculate_features$' || continue
+            nm \"$program\" | grep -q ' T __wrap_osce_calculate_features$' && echo \"$program\" || echo \"$program: not\"
+        done";
+    let programs = Scratch::new("without-lace").run(script).succeeded().text();
+    assert!(programs.lines().any(|program| program == "vox-play"), "{programs:?}");
+    assert!(!programs.contains(": not"), "build = \"../codec/build.rs\" is missing in Cargo.toml: {programs:?}");
+}

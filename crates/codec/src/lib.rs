@@ -11,6 +11,7 @@ mod conceal;
 mod decoder;
 mod dred;
 mod encoder;
+mod enhancement;
 mod error;
 pub mod g711;
 pub mod linear;

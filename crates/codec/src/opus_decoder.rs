@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 
 use vox_frame::Channels;
 
-use crate::Error;
 use crate::opus::{is_stereo, packet_frames};
+use crate::{Error, enhancement};
 
 /// The complexity of the decoder from which on a neural model conceals.
 pub(crate) const DEEP: u8 = 5;
@@ -27,7 +27,6 @@ pub(crate) struct Decoder {
     state: State,
     /// Channels that it may come to decode.
     most: usize,
-    complexity: u8,
     /// The last packets, as long as one channel is decoded where it may become two.
     recent: VecDeque<Vec<u8>>,
 }
@@ -41,7 +40,7 @@ impl Decoder {
         }
         let mut state = State::new(1)?;
         state.set_complexity(complexity);
-        Ok(Self { state, most, complexity, recent: VecDeque::new() })
+        Ok(Self { state, most, recent: VecDeque::new() })
     }
 
     /// Channels of what comes out now.
@@ -59,17 +58,9 @@ impl Decoder {
         widens && self.width() == self.most
     }
 
-    /// See [`DecoderOptions::complexity`](crate::DecoderOptions::complexity).
-    fn set_complexity(&mut self, complexity: u8) {
-        if self.complexity != complexity {
-            self.complexity = complexity;
-            self.state.set_complexity(complexity);
-        }
-    }
-
     /// Conceals by a neural model from now on, which deep redundancy needs.
     pub(crate) fn go_deep(&mut self) {
-        self.set_complexity(self.complexity.max(DEEP));
+        self.state.set_complexity(self.state.complexity.max(DEEP));
     }
 
     /// Appends what `packet` holds; false where it is damaged.
@@ -91,10 +82,10 @@ impl Decoder {
 
     /// Appends `frames` of the noise that a pause is filled with: no model has anything to add to it.
     pub(crate) fn pause(&mut self, frames: usize, out: &mut Vec<f32>) -> bool {
-        let complexity = self.complexity;
-        self.set_complexity(complexity.min(DEEP - 1));
+        let complexity = self.state.complexity;
+        self.state.set_complexity(complexity.min(DEEP - 1));
         let made = self.decode(None, frames, false, out);
-        self.set_complexity(complexity);
+        self.state.set_complexity(complexity);
         made
     }
 
@@ -132,7 +123,7 @@ impl Decoder {
     /// none, one channel is the mean of both.
     fn take_two(&mut self) {
         let Ok(mut state) = State::new(2) else { return };
-        state.set_complexity(self.complexity);
+        state.set_complexity(self.state.complexity);
         let mut unheard = Vec::new();
         for packet in std::mem::take(&mut self.recent) {
             let frames = packet_frames(&packet);
@@ -147,6 +138,7 @@ impl Decoder {
 pub(crate) struct State {
     decoder: NonNull<opusic_sys::OpusDecoder>,
     channels: usize,
+    complexity: u8,
 }
 
 // SAFETY: the state is plain memory that only its owner touches; libopus keeps nothing by thread.
@@ -159,14 +151,19 @@ impl State {
         // SAFETY: the arguments are a rate and a number of channels that libopus takes, and `error` outlives the call.
         let decoder = unsafe { opusic_sys::opus_decoder_create(48_000, channels as c_int, &raw mut error) };
         let decoder = NonNull::new(decoder).ok_or_else(|| Error::Opus(format!("no decoder (error {error})")))?;
-        Ok(Self { decoder, channels })
+        Ok(Self { decoder, channels, complexity: 0 })
     }
 
     pub(crate) const fn as_ptr(&mut self) -> *mut opusic_sys::OpusDecoder {
         self.decoder.as_ptr()
     }
 
+    /// See [`DecoderOptions::complexity`](crate::DecoderOptions::complexity).
     fn set_complexity(&mut self, complexity: u8) {
+        if self.complexity == complexity {
+            return;
+        }
+        self.complexity = complexity;
         // SAFETY: the state is live, and this request takes one int.
         unsafe {
             opusic_sys::opus_decoder_ctl(
@@ -182,17 +179,11 @@ impl State {
         assert!(samples.len() >= room as usize * self.channels, "there is room for what is asked for");
         let (data, length) = packet.map_or((core::ptr::null(), 0), |bytes| (bytes.as_ptr(), bytes.len()));
         let Ok(length) = i32::try_from(length) else { return 0 };
+        let decoder = self.decoder.as_ptr();
         // SAFETY: `data` is null or points at `length` bytes, and `samples` has room for `room` frames of all channels.
-        unsafe {
-            opusic_sys::opus_decode_float(
-                self.decoder.as_ptr(),
-                data,
-                length,
-                samples.as_mut_ptr(),
-                room,
-                c_int::from(fec),
-            )
-        }
+        enhancement::decode_at(self.complexity, || unsafe {
+            opusic_sys::opus_decode_float(decoder, data, length, samples.as_mut_ptr(), room, c_int::from(fec))
+        })
     }
 }
 

@@ -1,7 +1,8 @@
 use vox_frame::Channels;
 use vox_testkit::SpeechLike;
 
-use super::{Decoder, State};
+use super::{DEEP, Decoder, State};
+use crate::enhancement::COMPUTED;
 use crate::opus::{Application, OpusSettings, encoder};
 
 /// Frames of 20 ms.
@@ -113,6 +114,52 @@ fn what_is_no_packet_is_damaged_and_leaves_nothing() {
             let made = decoder.packet(damaged, &mut out);
             assert!(!made || out.len().is_multiple_of(120), "{damaged:?}");
             out.clear();
+        }
+    }
+}
+
+/// What comes out of `decode` for each packet, a seventh of them lost, at complexities that change on the way, and for how
+/// many frames of each complexity the features for LACE were computed.
+fn at_changing_complexities(
+    packets: &[Vec<u8>],
+    decode: fn(&mut State, Option<&[u8]>, &mut [f32]) -> i32,
+) -> (Vec<f32>, [usize; 8]) {
+    let mut state = State::new(1).expect("a decoder");
+    let (mut heard, mut computed) = (Vec::new(), [0; 8]);
+    for (n, packet) in packets.iter().enumerate() {
+        let complexity = [0, 7, 0, DEEP, 6, 4][n / 20 % 6];
+        state.set_complexity(complexity);
+        let mut samples = [0.0; FRAMES];
+        let before = COMPUTED.get();
+        assert_eq!(decode(&mut state, (n % 7 != 5).then_some(packet), &mut samples), FRAMES as i32);
+        computed[usize::from(complexity)] += COMPUTED.get() - before;
+        heard.extend(samples);
+    }
+    (heard, computed)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn where_lace_is_off_its_features_are_left_out_and_no_sample_changes() {
+    let past_us = |state: &mut State, packet: Option<&[u8]>, samples: &mut [f32]| {
+        let (data, length) = packet.map_or((core::ptr::null(), 0), |bytes| (bytes.as_ptr(), bytes.len() as i32));
+        // SAFETY: `data` is null or points at `length` bytes, and `samples` has room for the frames of one channel.
+        unsafe { opusic_sys::opus_decode_float(state.as_ptr(), data, length, samples.as_mut_ptr(), FRAMES as i32, 0) }
+    };
+    for (bitrate, application) in
+        [(16_000, Application::Voip), (24_000, Application::Voip), (32_000, Application::Audio)]
+    {
+        let packets = packets(Channels::MONO, bitrate, application, 240);
+        let ours = |state: &mut State, packet: Option<&[u8]>, samples: &mut [f32]| {
+            state.decode(packet, samples, FRAMES as i32, false)
+        };
+        let (samples, computed) = at_changing_complexities(&packets, ours);
+        let (expected, all_computed) = at_changing_complexities(&packets, past_us);
+        assert!(samples == expected, "{bitrate} bit/s");
+        for complexity in [0, 4, DEEP, 6, 7] {
+            let (ours, all) = (computed[usize::from(complexity)], all_computed[usize::from(complexity)]);
+            assert!(all > 0, "{bitrate} bit/s: libopus computes them whenever it decodes speech");
+            assert_eq!(ours, if complexity > DEEP { all } else { 0 }, "{bitrate} bit/s at complexity {complexity}");
         }
     }
 }
