@@ -221,10 +221,15 @@ fn pitch(samples: &[i16], at: usize) -> Option<f64> {
 /// What `vox-decode --stats` says, in frames: concealed and recovered.
 fn decoded(scratch: &Scratch, options: &str) -> (u64, u64) {
     scratch.run(&format!("vox-decode {options} --stats stats.json <lossy.vox >out.vox")).succeeded();
-    let text = fs::read_to_string(scratch.path("stats.json")).expect("the statistics are there");
-    let stats: serde_json::Value = serde_json::from_str(&text).expect("one line of JSON");
-    let value = |name: &str| stats[name].as_u64().unwrap_or_else(|| panic!("{name} in {stats}"));
+    let value = |name: &str| told(scratch, "stats.json", name);
     (value("concealedSamples"), value("recoveredSamples"))
+}
+
+/// The last that a file of statistics says of `name`.
+fn told(scratch: &Scratch, file: &str, name: &str) -> u64 {
+    let text = fs::read_to_string(scratch.path(file)).expect("the statistics are there");
+    let stats = text.lines().rev().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a line of JSON"));
+    stats.filter_map(|stats| stats[name].as_u64()).next().unwrap_or_else(|| panic!("{name} in {text}"))
 }
 
 /// What is left of what was said, and what is said about the rest.
@@ -281,6 +286,23 @@ fn deep_redundancy_brings_back_bursts() {
     lossy(&scratch, encode, "--loss ge:0.08,0.33", "");
     let (_, recovered) = decoded(&scratch, "");
     assert!(recovered * 100 >= most * 85, "{recovered} of {most} that could come back did");
+}
+
+#[test]
+fn a_player_counts_what_was_missing_as_the_jitter_buffer_and_the_decoder_do() {
+    let scratch = Scratch::new("fit-counted");
+    speech(&scratch, "said.wav", Speech::mono(48_000, 960_000));
+    for codec in ["pcmu", "opus --fec --loss 10"] {
+        // Bursts: a gap for each packet, one behind the other.
+        lossy(&scratch, codec, "--loss ge:0.08,0.5", "--delay 120 --stats buffer.json");
+        let (concealed, recovered) = decoded(&scratch, "");
+        scratch.run("vox-play --stats player.json heard.wav <lossy.vox").succeeded();
+        let player = |name: &str| told(&scratch, "player.json", name);
+        assert_eq!((player("concealedSamples"), player("recoveredSamples")), (concealed, recovered), "{codec}");
+        let events = told(&scratch, "buffer.json", "concealmentEvents");
+        assert_eq!(player("concealmentEvents"), events, "{codec}");
+        assert!(events > 30 && lost(&scratch).len() as u64 > events, "{codec}: {events}");
+    }
 }
 
 #[test]

@@ -30,6 +30,11 @@ impl Decoder {
         self.0.held()
     }
 
+    /// Frames of gaps that were recovered from later packets.
+    pub(crate) const fn recovered(&self) -> u64 {
+        self.0.recovered()
+    }
+
     /// Appends the samples of a record.
     pub(crate) fn audio(&mut self, audio: &Audio<'_>, out: &mut Vec<f32>) {
         self.0.audio(audio, out);

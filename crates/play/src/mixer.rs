@@ -42,14 +42,32 @@ pub(crate) struct Tally {
     pub(crate) total_samples_received: u64,
     /// Samples of them that were missing and made up, pauses included.
     pub(crate) concealed_samples: u64,
+    /// Samples of them that were missing, and that a later packet told of.
+    pub(crate) recovered_samples: u64,
     /// Those of them for which nothing was sent.
     pub(crate) silent_concealed_samples: u64,
-    /// Gaps.
+    /// How often audio gave way to what was made up.
     pub(crate) concealment_events: u64,
     /// Samples that came too late to be played.
     pub(crate) late_samples: u64,
     /// Samples dropped to be current again.
     pub(crate) dropped_samples: u64,
+}
+
+impl Tally {
+    /// A gap of so many samples, of which a later packet told of the last `recovered`; `conceals` is whether what was heard
+    /// before it was made up, and afterwards, whether its end is.
+    fn gap(&mut self, samples: u64, recovered: u64, silent: bool, conceals: &mut bool) {
+        let concealed = samples - recovered;
+        self.total_samples_received += samples;
+        self.recovered_samples += recovered;
+        self.concealed_samples += concealed;
+        self.silent_concealed_samples += if silent { concealed } else { 0 };
+        self.concealment_events += u64::from(concealed > 0 && !silent && !*conceals);
+        if samples > 0 {
+            *conceals = recovered == 0 && !silent;
+        }
+    }
 }
 
 /// All streams of the pipe.
@@ -69,6 +87,8 @@ struct Voice {
     place: Place,
     /// Media time at which the next record begins.
     next: Option<MediaTime>,
+    /// Whether what was heard last was made up.
+    conceals: bool,
 }
 
 impl Mixer {
@@ -140,7 +160,7 @@ impl Mixer {
         self.wanted.channels.get_or_insert(channels);
         self.timeline_or_default().open(id, rate, channels);
         let place = Place::new(format);
-        self.voices.insert(id, Voice { decoder, format: format.clone(), place, next: None });
+        self.voices.insert(id, Voice { decoder, format: format.clone(), place, next: None, conceals: false });
     }
 
     fn audio(&mut self, audio: &Audio<'_>, now: Stamp, late: &mut impl FnMut(Late<'_>)) {
@@ -155,6 +175,7 @@ impl Mixer {
         let (Some(voice), Some(timeline)) = (self.voices.get_mut(&audio.id), &mut self.timeline) else { return };
         self.pcm.clear();
         voice.decoder.audio(audio, &mut self.pcm);
+        voice.conceals = false;
         self.tally.total_samples_received += voice.format.rate.convert(u64::from(audio.duration), timeline.rate());
         timeline.push(audio.id, &self.pcm, late);
     }
@@ -166,6 +187,7 @@ impl Mixer {
         let longest = rate.ticks(MAX_HOLE_NS);
         let wanted = gap.slot.map_or(gap.duration, |ns| rate.ticks(i64::try_from(ns).unwrap_or(i64::MAX))).min(longest);
         let decoded = rate.ticks(MAX_DECODED_NS);
+        let recovered = voice.decoder.recovered();
         let mut done = 0;
         for piece in pieces(gap, rate) {
             if done >= decoded {
@@ -178,14 +200,9 @@ impl Mixer {
             timeline.push(gap.id, &self.pcm, &mut *late);
             done += piece.slot.map_or(piece.duration, |ns| rate.ticks(i64::try_from(ns).unwrap_or(i64::MAX)));
         }
+        let recovered = rate.convert(voice.decoder.recovered() - recovered, timeline.rate());
         let samples = rate.convert(wanted, timeline.rate());
-        self.tally.total_samples_received += samples;
-        self.tally.concealed_samples += samples;
-        if gap.reason.is_silence() {
-            self.tally.silent_concealed_samples += samples;
-        } else {
-            self.tally.concealment_events += 1;
-        }
+        self.tally.gap(samples, recovered.min(samples), gap.reason.is_silence(), &mut voice.conceals);
     }
 
     fn end(&mut self, end: &End, late: &mut impl FnMut(Late<'_>)) {
