@@ -59,6 +59,10 @@ impl Tape {
     }
 
     fn gap(&mut self, duration: u64) {
+        self.gap_in(duration, None);
+    }
+
+    fn gap_in(&mut self, duration: u64, slot: Option<u64>) {
         let gap = Gap {
             id: ID,
             sequence: SequenceNumber(self.sequence),
@@ -67,7 +71,7 @@ impl Tape {
             packets: 1,
             reason: GapReason::Lost,
             times: Times::default(),
-            slot: None,
+            slot,
             later: None,
         };
         Record::Gap(gap).write(&mut self.bytes);
@@ -98,6 +102,54 @@ fn an_endless_gap_stays_a_gap_behind_ten_seconds() {
         .filter_map(|e| if let Entry::Gap { duration, .. } = e { Some(*duration) } else { None })
         .collect();
     assert_eq!(gaps, [u64::MAX - decoded]);
+}
+
+#[test]
+fn a_gap_of_no_end_in_a_short_slot_is_over_at_once() {
+    let scratch = Scratch::new("fit-crowded-gap");
+    let mut tape = Tape::new(Codec::Opus, 48_000);
+    tape.gap_in(1_000_000_000_000_000, Some(20_000_000));
+    fs::write(scratch.path("in.vox"), tape.end()).expect("the tape is written");
+    scratch.run("vox-play out.wav <in.vox").succeeded();
+}
+
+#[test]
+fn gaps_that_stay_gaps_lie_where_packets_were_lost_with_slots_and_without() {
+    let scratch = Scratch::new("fit-kept-gaps");
+    speech(&scratch, "said.wav", Speech::mono(48_000, 98_765));
+    for jitter in ["", "| vox-jitter --virtual --delay 60"] {
+        let line = format!("vox-capture said.wav | vox-encode opus | vox-impair --loss 20% --seed 5 {jitter}");
+        scratch.run(&format!("{line} | vox-decode --plc off >off.vox && {line} >lossy.vox")).succeeded();
+        let mut next = None;
+        let mut begins = Vec::new();
+        for entry in read_vox(&scratch.path("off.vox")) {
+            let (timestamp, duration) = match entry {
+                Entry::Audio { timestamp, duration, .. } => (timestamp, duration),
+                Entry::Gap { timestamp, duration, .. } => {
+                    begins.push(timestamp);
+                    (timestamp, duration)
+                }
+                Entry::End(end) => (end.timestamp.0, 0),
+                _ => continue,
+            };
+            assert_eq!(next.unwrap_or(timestamp), timestamp, "one record behind the other {jitter}");
+            next = Some(timestamp + duration);
+        }
+        assert_eq!(next, Some(98_765), "as long as what was said {jitter}");
+        // The encoder's delay of 6.5 ms is cut off at the beginning.
+        let lost = holes(&scratch).iter().map(|at| at - 312).collect::<Vec<_>>();
+        assert!(begins.len() > 10 && begins == lost, "{begins:?} and {lost:?} {jitter}");
+    }
+}
+
+#[test]
+fn an_end_is_cut_exactly_behind_a_jitter_buffer_and_a_decoder() {
+    let scratch = Scratch::new("fit-end");
+    let said = speech(&scratch, "said.wav", Speech::mono(48_000, 98_765));
+    scratch
+        .run("vox-capture said.wav | vox-encode opus | vox-jitter --virtual | vox-decode | vox-play heard.wav")
+        .succeeded();
+    assert_eq!(Wav::read(&scratch.path("heard.wav")).frames(), said.frames());
 }
 
 #[test]
@@ -249,6 +301,25 @@ fn lost(scratch: &Scratch) -> Vec<(u64, u64)> {
         _ => None,
     };
     read_vox(&scratch.path("lossy.vox")).into_iter().filter_map(missing).filter(|(_, length)| *length > 0).collect()
+}
+
+/// Where media time is missing, said or not.
+fn holes(scratch: &Scratch) -> Vec<u64> {
+    let (mut next, mut holes) = (None, Vec::new());
+    for entry in read_vox(&scratch.path("lossy.vox")) {
+        match entry {
+            Entry::Audio { timestamp, duration, .. } => {
+                holes.extend(next.filter(|next| *next < timestamp));
+                next = Some(timestamp + duration);
+            }
+            Entry::Gap { timestamp, duration, .. } => {
+                holes.push(timestamp);
+                next = Some(timestamp + duration);
+            }
+            _ => {}
+        }
+    }
+    holes
 }
 
 #[test]

@@ -211,6 +211,13 @@ impl StreamDecoder {
         self.work = work;
     }
 
+    /// A gap that nothing is to stand in for: appends what was held back, as it comes before it.
+    pub fn pass(&mut self, gap: &Gap<'_>, out: &mut Vec<f32>) {
+        self.first.get_or_insert(gap.timestamp);
+        self.made = self.made.saturating_add(gap.duration);
+        self.flush(out);
+    }
+
     /// Channels of what is decoded now: one of two, as long as both are the same.
     const fn width(&self) -> usize {
         match &self.codec {
@@ -403,7 +410,7 @@ impl StreamDecoder {
         let frames = (samples.len() / width) as u64;
         let skipped = self.skip.min(frames);
         self.skip -= skipped;
-        self.made += frames - skipped;
+        self.made = self.made.saturating_add(frames - skipped);
         let samples = &samples[skipped as usize * width..];
         let to = if self.hold == 0 {
             out.append(&mut self.held);

@@ -76,7 +76,8 @@ impl Args {
     /// How gaps are filled.
     pub(crate) fn options(&self) -> DecoderOptions {
         let fec = matches!(self.fec, Switch::On);
-        let options = DecoderOptions { fec, complexity: self.quality, fit: true, ..DecoderOptions::default() };
+        let options =
+            DecoderOptions { fec, complexity: self.quality, hold_due: true, fit: true, ..DecoderOptions::default() };
         options.with_plc(self.plc)
     }
 }

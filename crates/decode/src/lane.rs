@@ -207,6 +207,7 @@ impl Lane {
             if self.keep_gaps || done >= longest || slots >= MAX_GAP_NS.unsigned_abs() || (stop_requested() && done > 0)
             {
                 let rest = Gap {
+                    timestamp: piece.timestamp,
                     duration: gap.duration - done,
                     times: piece.times,
                     slot: gap.slot.map(|slot| slot.saturating_sub(slots)),
@@ -226,10 +227,17 @@ impl Lane {
 
     /// Passes on what is left of a gap: as long as its slot, as nobody fits it any more.
     fn pass(&mut self, gap: &Gap<'_>, output: &mut Output) -> Result<(), Failure> {
+        let begins = self.here(gap.timestamp);
+        self.samples.clear();
+        self.decoder.pass(gap, &mut self.samples);
+        self.write(begins, &gap.times, Marks::default(), output)?;
         let slot = gap.slot.filter(|slot| slot.abs_diff(self.rate.ns(gap.duration).unsigned_abs()) > 1);
         let duration = slot.map_or(gap.duration, |slot| self.rate.ticks(i64::try_from(slot).unwrap_or(i64::MAX)));
         self.before.lengthened += i64::try_from(i128::from(duration) - i128::from(gap.duration)).unwrap_or(0);
-        if duration == 0 { Ok(()) } else { self.outlet.gap(gap, duration, output) }
+        if duration == 0 {
+            return Ok(());
+        }
+        self.outlet.gap(&Gap { times: self.displaced(begins, &gap.times), ..*gap }, duration, output)
     }
 
     /// Writes samples that belong to no record any more.
@@ -247,9 +255,14 @@ impl Lane {
         marks: Marks<'_>,
         output: &mut Output,
     ) -> Result<(), Failure> {
-        // What the decoder held back comes with a later record than its own: its times are as much earlier.
+        let times = self.displaced(begins, times);
+        self.outlet.write(&self.samples, &times, marks, output)
+    }
+
+    /// The times of what comes out next, with a record that begins at `begins` on the time line of the output and has
+    /// `times`: what the decoder held back comes with a later record than its own, and is as much earlier.
+    fn displaced(&self, begins: MediaTime, times: &Times) -> Times {
         let since = self.outlet.position().offset_from(begins);
-        let ns = self.rate.ns(since.unsigned_abs()).saturating_mul(since.signum());
-        self.outlet.write(&self.samples, &moved(times, ns), marks, output)
+        moved(times, self.rate.ns(since.unsigned_abs()).saturating_mul(since.signum()))
     }
 }

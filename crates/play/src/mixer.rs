@@ -188,9 +188,9 @@ impl Mixer {
         let wanted = gap.slot.map_or(gap.duration, |ns| rate.ticks(i64::try_from(ns).unwrap_or(i64::MAX))).min(longest);
         let decoded = rate.ticks(MAX_DECODED_NS);
         let recovered = voice.decoder.recovered();
-        let mut done = 0;
+        let (mut done, mut media) = (0, 0);
         for piece in pieces(gap, rate) {
-            if done >= decoded {
+            if done >= decoded || media >= longest {
                 // Silence that takes no memory.
                 timeline.push_silence(gap.id, wanted.saturating_sub(done), &mut *late);
                 break;
@@ -199,6 +199,7 @@ impl Mixer {
             voice.decoder.gap(&piece, &mut self.pcm);
             timeline.push(gap.id, &self.pcm, &mut *late);
             done += piece.slot.map_or(piece.duration, |ns| rate.ticks(i64::try_from(ns).unwrap_or(i64::MAX)));
+            media += piece.duration;
         }
         let recovered = rate.convert(voice.decoder.recovered() - recovered, timeline.rate());
         let samples = rate.convert(wanted, timeline.rate());

@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 use vox_frame::{MediaTime, Rate, SequenceNumber, Stamp};
-use vox_playout::{Config, Insert, Meta, Output, Playout};
+use vox_playout::{Config, Insert, Meta, Output, Playout, Rule, Start};
 
 /// What the TCP streamer does, packet by packet and tick by tick.
 struct Streamer {
@@ -85,5 +85,21 @@ proptest! {
             prop_assert_eq!(played(&mut playout, now), usize::from(streamer.tick()), "tick {}", tick);
             prop_assert_eq!(playout.held_packets(), streamer.count, "tick {}", tick);
         }
+    }
+}
+
+#[test]
+fn a_start_that_there_is_no_room_for_is_when_the_buffer_is_full() {
+    for start in [Start::Span(200_000_000), Start::Packets(100)] {
+        let config = Config { rule: Rule::Count { max: 8, start }, ..Config::half_full(8) };
+        let mut playout = Playout::new(config, Rate::HZ_8000);
+        let (mut kept, mut heard) = (0, 0);
+        for n in 0..50 {
+            let now = Stamp::from_ns(n as i64 * TICK_NS);
+            kept += usize::from(playout.handle_packet(now, meta(n, now), n) == Insert::Accepted);
+            heard += played(&mut playout, now);
+        }
+        assert_eq!(kept, 50, "{start:?}");
+        assert!(heard > 40, "{heard} heard, {start:?}");
     }
 }

@@ -104,6 +104,8 @@ impl<P> Playout<P> {
         let Rule::Count { max, start } = self.config.rule else { return };
         let full = match start {
             _ if max < 2 => true,
+            // What is asked for is more than there is room for.
+            _ if self.buffer.packets() > max => true,
             Start::Packets(packets) => self.buffer.packets() >= packets,
             Start::Span(ns) => self.held_ns() >= ns,
         };
