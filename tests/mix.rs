@@ -107,6 +107,12 @@ fn mix_of(entries: &[Entry], label: &str) -> Vec<i16> {
 
 /// A stream of samples at 8 kHz that began at `captured` ms.
 fn stamped(id: u32, captured: i64, samples: &[i16]) -> Vec<u8> {
+    let at = |n: i64| Some(Stamp::from_ns((captured + n * 20) * 1_000_000));
+    timed(id, samples, |n| Times { captured: at(n), ..Times::default() })
+}
+
+/// A stream of samples at 8 kHz; of each record its times.
+fn timed(id: u32, samples: &[i16], times: impl Fn(i64) -> Times) -> Vec<u8> {
     let mut bytes = Vec::new();
     Opening::new(0, [9; 16]).write(&mut bytes);
     let id = StreamId(id);
@@ -121,7 +127,7 @@ fn stamped(id: u32, captured: i64, samples: &[i16]) -> Vec<u8> {
             marker: false,
             recovered: false,
             padding: false,
-            times: Times { captured: Some(Stamp::from_ns((captured + n as i64 * 20) * 1_000_000)), ..Times::default() },
+            times: times(n as i64),
             slot: None,
             extensions: &[],
             payload: &payload,
@@ -149,6 +155,29 @@ fn streams_lie_where_their_times_say_not_where_they_arrive() {
     assert_eq!(sum.len(), 4_000);
     let changes: Vec<usize> = (1..sum.len()).filter(|n| sum[*n] != sum[n - 1]).collect();
     assert_eq!((sum[0], changes), (100, vec![2_000, 3_600]));
+}
+
+#[test]
+fn a_stream_that_begins_long_after_another_leaves_it_whole() {
+    let scratch = Scratch::new("mix-far-apart");
+    fs::write(scratch.path("early.vox"), stamped(1, 5_000, &[100; 400_000])).expect("a stream");
+    fs::write(scratch.path("late.vox"), stamped(2, 45_000, &[1_000; 8_000])).expect("a stream");
+    for inputs in ["early.vox late.vox", "late.vox early.vox"] {
+        scratch.run(&format!("vox-mix {inputs} | vox-play sum.wav")).succeeded_silently();
+        let sum = Wav::read(&scratch.path("sum.wav")).samples;
+        let changes: Vec<usize> = (1..sum.len()).filter(|n| sum[*n] != sum[n - 1]).collect();
+        assert_eq!((sum.len(), sum[0], changes), (400_000, 100, vec![320_000, 328_000]), "{inputs}");
+    }
+}
+
+#[test]
+fn a_due_time_that_jumps_by_days_is_not_waited_for() {
+    let scratch = Scratch::new("mix-due-jump");
+    let days = |n: i64| if n < 25 { 0 } else { 100 * 24 * 3_600_000_000_000 };
+    let due = |n: i64| Times { due: Some(Stamp::from_ns(n * 20_000_000 + days(n))), ..Times::default() };
+    fs::write(scratch.path("jump.vox"), timed(1, &[100; 8_000], due)).expect("a stream");
+    scratch.run("vox-mix jump.vox | vox-play sum.wav").succeeded();
+    assert_eq!(Wav::read(&scratch.path("sum.wav")).samples, [100; 8_000]);
 }
 
 #[test]

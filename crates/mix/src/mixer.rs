@@ -10,8 +10,12 @@ use crate::args::Args;
 use crate::voice::{Place, Voice};
 use crate::who::ChannelMap;
 
-/// The most that is held for a stream that lags behind the others, in ns of the output: then they go on without it.
+/// The longest that a stream which stopped is waited for while others of its input go on, in ns of the output.
 const WINDOW_NS: i64 = 30_000_000_000;
+
+/// How far behind what its input has given a stream may begin, in ns, to lie where its times say: what is farther away has a
+/// time of its own, as a recording that follows another one in the same input, and is strung on.
+const REACH_NS: i64 = 3_600_000_000_000;
 
 /// How far ahead a stream that nobody paces is read in real time, in ns.
 const READ_AHEAD_NS: i64 = 200_000_000;
@@ -168,23 +172,30 @@ impl<'a> Mixer<'a> {
         self.voices.values().map(Voice::end_frame).max().unwrap_or(self.head).max(self.head)
     }
 
-    /// How far an input has come: up to there it can be summed. None where it has ended.
+    /// How far an input has come: up to there it can be summed, as a stream that stopped while others go on is waited for
+    /// as long only. None where the input has ended.
     pub(crate) fn frontier(&self, input: usize) -> Option<i64> {
         let state = &self.inputs[input];
         if state.ended {
             return None;
         }
-        let open =
-            self.voices.range((input, StreamId(0))..=(input, StreamId(u32::MAX))).filter(|(_, voice)| !voice.ended);
-        Some(open.map(|(_, voice)| voice.position().unwrap_or(state.begin)).min().unwrap_or(state.begin))
+        let window = self.shape.map_or(i64::MAX, |(rate, _)| rate.ticks(WINDOW_NS) as i64);
+        let open = self.of(input).filter(|voice| !voice.ended);
+        let (mut least, mut most) = (i64::MAX, i64::MIN);
+        for position in open.map(|voice| voice.position().unwrap_or(state.begin)) {
+            (least, most) = (least.min(position), most.max(position));
+        }
+        Some(if least == i64::MAX { state.begin } else { least.max(most.saturating_sub(window)) })
+    }
+
+    /// The streams of an input.
+    fn of(&self, input: usize) -> impl Iterator<Item = &Voice> {
+        self.voices.range((input, StreamId(0))..=(input, StreamId(u32::MAX))).map(|(_, voice)| voice)
     }
 
     /// The frame up to which everything is there, where nobody hurries.
     pub(crate) fn complete(&self) -> i64 {
-        let all = (0..self.inputs.len()).filter_map(|input| self.frontier(input)).min();
-        let furthest = self.end();
-        let window = self.shape.map_or(i64::MAX, |(rate, _)| rate.ticks(WINDOW_NS) as i64);
-        all.unwrap_or(furthest).max(furthest.saturating_sub(window))
+        (0..self.inputs.len()).filter_map(|input| self.frontier(input)).min().unwrap_or_else(|| self.end())
     }
 
     /// The frame up to which every open stream has come, in real time; none where no stream is open.
@@ -349,8 +360,9 @@ impl<'a> Mixer<'a> {
             };
         }
         let at = stamp.and_then(|stamp| Some(frames(rate, stamp, self.origin?)));
-        // A recording that follows another one in the same input has a time of its own: it is strung on.
-        let near = at.filter(|at| at.abs_diff(begin) < rate.ticks(WINDOW_NS * 120) && *at >= begin.min(0));
+        let reach = rate.ticks(REACH_NS) as i64;
+        let end = self.of(key.0).map(Voice::end_frame).fold(begin, i64::max);
+        let near = at.filter(|at| (begin.saturating_sub(reach).max(0)..end.saturating_add(reach)).contains(at));
         Place { at: near, begin, follows: false }
     }
 }

@@ -235,12 +235,19 @@ impl Voice {
         };
         // What the encoder's delay leaves out at the beginning is missing from then on: the rest is that much earlier.
         let short = (ticks as i64 - (pcm.len() / decoder.channels().count()) as i64).clamp(0, MAX_DELAY_TICKS);
-        let (began, given) = *playout.get_or_insert_with(|| {
+        let (mut began, mut given) = *playout.get_or_insert_with(|| {
             self.short = self.short.max(short);
             (due, short)
         });
         let slot = slot_ns.map_or_else(|| rate.ns(ticks), |ns| i64::try_from(ns).unwrap_or(i64::MAX).min(MAX_GAP_NS));
-        let until = i64::try_from(rate.ticks(due.since(began).saturating_add(slot))).unwrap_or(i64::MAX);
+        let ticks_until =
+            |began: Stamp| i64::try_from(rate.ticks(due.since(began).saturating_add(slot))).unwrap_or(i64::MAX);
+        let mut until = ticks_until(began);
+        if until.saturating_sub(given) > rate.ticks(MAX_GAP_NS) as i64 {
+            // Nobody waits for that: the stream goes on where it was.
+            (began, given) = (due, 0);
+            until = ticks_until(began);
+        }
         let wanted = usize::try_from(until - given).unwrap_or(0);
         let most = rate.hz() as usize;
         fitted.clear();
