@@ -1,9 +1,12 @@
 //! Edits by a list: to the sample on PCM, to the frame on Opus without coding it again, in a pipe and from a file.
 
 use std::fs;
+use std::path::Path;
 
 use vox_e2e::{Entry, Outcome, Scratch, Speech, Wav, read_vox, speech};
-use vox_frame::Codec;
+use vox_frame::{
+    Audio, Channels, Codec, Format, GapReason, MediaTime, Opening, Rate, Record, SequenceNumber, StreamId, Times,
+};
 
 /// What an edit makes of samples at 48 kHz.
 fn edited(scratch: &Scratch, edits: &str) -> Wav {
@@ -112,6 +115,47 @@ fn a_gap_stays_a_gap_and_is_cut_with_the_rest() {
     let (before, after) = (sum("gaps.vox"), sum("cut.vox"));
     assert_eq!(before.0 - after.0, 48_000);
     assert!(after.1 > 0 && after.1 < before.1, "{before:?} {after:?}");
+}
+
+/// A stream of one record, of silence that is not all there.
+fn lasting(path: &Path, duration: u32, payload: &[u8]) {
+    let audio = Audio {
+        id: StreamId(1),
+        sequence: SequenceNumber(0),
+        timestamp: MediaTime(0),
+        duration,
+        marker: false,
+        recovered: false,
+        padding: false,
+        times: Times::default(),
+        slot: None,
+        extensions: &[],
+        payload,
+    };
+    let mut bytes = Vec::new();
+    Opening::new(0, [9; 16]).write(&mut bytes);
+    Record::Format(StreamId(1), Format::new(Codec::PcmS16, Rate::HZ_48000, Channels::STEREO, 0)).write(&mut bytes);
+    Record::Audio(audio).write(&mut bytes);
+    fs::write(path, bytes).expect("a stream");
+}
+
+#[test]
+fn what_a_payload_does_not_hold_is_missing_and_takes_no_memory() {
+    let scratch = Scratch::new("edit-lasting");
+    lasting(&scratch.path("long.vox"), u32::MAX, &[1; 4 * 480]);
+    scratch.run("ulimit -v 4000000; vox-edit -e 'gain 0.. 1dB' <long.vox >out.vox").succeeded();
+    let mut spans = Vec::new();
+    for entry in read_vox(&scratch.path("out.vox")) {
+        match entry {
+            Entry::Audio { timestamp, duration, payload, .. } => {
+                assert_eq!(payload.len() as u64, duration * 4);
+                spans.push((timestamp, duration, None));
+            }
+            Entry::Gap { timestamp, duration, reason, .. } => spans.push((timestamp, duration, Some(reason))),
+            _ => {}
+        }
+    }
+    assert_eq!(spans, [(0, 480, None), (480, u64::from(u32::MAX) - 480, Some(GapReason::Lost))]);
 }
 
 fn packets(scratch: &Scratch, name: &str) -> Vec<Vec<u8>> {

@@ -154,10 +154,14 @@ impl Lane {
                 if let Some(read) = reader(&self.format.codec) {
                     read(audio.payload, &mut samples);
                 }
-                samples.resize(audio.duration as usize * pcm.channels, 0.0);
+                let frames = u64::from(audio.duration).min((samples.len() / pcm.channels) as u64);
+                samples.truncate(frames as usize * pcm.channels);
                 let done = pcm.span(&self.plan, &self.format, at, Span::Samples(&mut samples), &mut self.out, output);
                 pcm.samples = samples;
-                done
+                done?;
+                // A payload need not fill the duration: memory for all of that is nothing to promise a stranger.
+                let rest = u64::from(audio.duration) - frames;
+                self.missing(audio.timestamp.plus(frames), rest, GapReason::Lost, output)
             }
         }
     }
