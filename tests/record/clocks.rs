@@ -210,3 +210,21 @@ fn opus_of_another_clock_stays_within_a_frame_for_an_hour() {
         assert!(adjusted.abs_diff(expected) <= 1, "the sidecar says where:\n{notes}");
     }
 }
+
+#[test]
+fn an_end_hours_behind_the_last_packet_makes_no_hours_of_silence() {
+    let scratch = Scratch::new("record-end");
+    for (name, later, seconds) in [("hour", 3_599, 3_600), ("hours", 7_199, 1), ("never", u64::MAX / 8_000, 1)] {
+        let mut session = Session::default();
+        session.open(START, 1, &telephone("phone"));
+        for n in 0..50_u64 {
+            let at = START + n as i64 * FRAME;
+            session.packet(at, 1, n * 160, 160, arrived(at), &[7; 160]);
+        }
+        session.end(START + SECOND, 1, 8_000_u64.saturating_add(later * 8_000));
+        session.save(&scratch.path(&format!("{name}.vox")));
+        // A disk that is filled instead is none of ours.
+        scratch.run(&format!("ulimit -f 1000000; vox-record {name}.wav <{name}.vox")).succeeded_silently();
+        assert_eq!(Wav::read(&scratch.path(&format!("{name}.wav"))).frames(), seconds * 8_000, "{name}");
+    }
+}

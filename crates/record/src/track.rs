@@ -257,6 +257,12 @@ impl Track {
         })
     }
 
+    /// Where it ends: behind the last record where the End lies on another time line.
+    fn believed_end(&self) -> Option<MediaTime> {
+        let end = self.ended?;
+        Some(self.next.filter(|_| self.is_far(end)).unwrap_or(end))
+    }
+
     fn write(&mut self, item: &Item, around: &mut Around<'_>) -> Result<(), Failure> {
         let step = self.next.map_or(0, |next| item.media.offset_from(next));
         if let Some(next) = self.next.filter(|_| step > 0) {
@@ -313,13 +319,14 @@ impl Track {
         let Some(mapping) = &self.mapping else { return Ok(()) };
         let tolerance = tolerance(self.captured);
         let aim = Aim { mapping, origin: around.origin, tolerance };
-        if let Some(end) = self.ended {
+        let ended = self.believed_end();
+        if let Some(end) = ended {
             self.end_ns = aim.ns(end).max(0);
         }
         // What is missing at the end is missing too.
-        if let (Some(next), Some(end)) = (self.next, self.ended) {
+        if let (Some(next), Some(end)) = (self.next, ended) {
             let missing = end.since(next);
-            if missing > 0 && self.rate.ns(missing) < MAX_HOLE_NS {
+            if missing > 0 {
                 self.next = Some(end);
                 self.hand(&Item::hole(next, missing), 0, around)?;
             }
@@ -327,7 +334,7 @@ impl Track {
         let Some(mapping) = &self.mapping else { return Ok(()) };
         let aim = Aim { mapping, origin: around.origin, tolerance };
         if let Some(pcm) = &mut self.pcm {
-            pcm.end(self.ended, &aim, around.store, around.mix.as_deref_mut())?;
+            pcm.end(ended, &aim, around.store, around.mix.as_deref_mut())?;
         }
         Ok(())
     }
