@@ -80,6 +80,8 @@ pub fn read(input: &mut impl Read) -> Result<Head, String> {
 /// The bytes of samples that a header promises.
 const fn claimed(size: u64, wide: Option<u64>) -> Option<u64> {
     match (size, wide) {
+        // A pipe leaves these where the size is 64 bits wide too.
+        (0xffff_ffff, Some(0 | u64::MAX)) => None,
         (0xffff_ffff, Some(wide)) => Some(wide),
         // What programs write that cannot know: 0, the largest, or near it.
         (0 | 0x7fff_f000..=0x8000_0000 | 0xffff_f000..=0xffff_ffff, _) => None,
@@ -237,6 +239,18 @@ mod tests {
     fn a_size_that_a_pipe_could_not_know_means_until_the_end() {
         for size in [0, u32::MAX, 0xffff_ff00, 0x7fff_f000] {
             assert_eq!(read(&mut &file(&format(1, 1, 8_000, 16), size)[..]).unwrap().claimed, None);
+        }
+    }
+
+    #[test]
+    fn a_64_bit_size_that_a_pipe_could_not_know_means_until_the_end() {
+        for (size, claimed) in [(0, None), (u64::MAX, None), (6, Some(6))] {
+            let mut file = spec(Sample::S16, 1).header(5 << 30, Large::Rf64);
+            // Behind the name and the size of RF64 and of ds64, and the size of the file.
+            file[28..36].copy_from_slice(&u64::to_le_bytes(size));
+            file.extend_from_slice(&[0; 8]);
+            assert_eq!(read(&mut &file[..]).unwrap().claimed, claimed);
+            assert_eq!(find(&mut Cursor::new(&file)).unwrap().data, claimed.unwrap_or(8));
         }
     }
 
