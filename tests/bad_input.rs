@@ -420,3 +420,28 @@ fn the_front_door_completes_stages_and_their_options() {
     assert!(of("vox capture --cha").contains(&"--channels".to_owned()));
     assert_eq!(of("vox nothing --x").concat(), "");
 }
+
+#[test]
+fn a_file_where_a_socket_is_to_be_stays_what_it_is() {
+    let scratch = Scratch::new("bad-socket");
+    fs::write(scratch.path("precious"), "kept").expect("a file");
+    for line in [
+        "vox-capture tone:440 --duration 0.1 | vox-encode pcmu | vox-send 127.0.0.1:9 --control unix:precious",
+        "vox-roomd --listen 127.0.0.1:0 --control precious",
+    ] {
+        let refused = scratch.run(line);
+        assert!(refused.stderr.contains("no socket"), "{line}: {}", refused.stderr);
+        assert_eq!(fs::read_to_string(scratch.path("precious")).expect("it is there"), "kept", "{line}");
+    }
+}
+
+#[test]
+fn who_names_the_only_sender_where_everybody_is_heard_is_told() {
+    let scratch = Scratch::new("bad-source");
+    for address in ["127.0.0.1:5004", "tcp://127.0.0.1:5004"] {
+        let refused = scratch.run(&format!("vox-recv {address} --source 192.0.2.9")).exited(&[2]);
+        assert!(refused.stderr.contains("--source"), "{}", refused.stderr);
+    }
+    let refused = scratch.run("vox-recv 127.0.0.1:5004 --timeout 1").exited(&[2]);
+    assert!(refused.stderr.contains("--discover"), "{}", refused.stderr);
+}

@@ -2,7 +2,7 @@
 
 use core::str::FromStr;
 use std::fs::{self, OpenOptions, Permissions};
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -145,20 +145,10 @@ fn read_fifo(lines: impl BufRead, commands: &impl Commands) {
 /// Makes the socket, for this user only; one that a dead process left behind gives way.
 fn bind(path: &Path) -> Result<UnixListener, Failure> {
     let failed = |error: std::io::Error| Failure::failed(format_args!("cannot listen at {}: {error}", path.display()));
-    let listener = match UnixListener::bind(path) {
-        Err(error) if error.kind() == ErrorKind::AddrInUse && is_abandoned(path) => {
-            fs::remove_file(path).map_err(failed)?;
-            UnixListener::bind(path)
-        }
-        bound => bound,
-    };
-    let listener = listener.map_err(failed)?;
+    vox_sys::remove_abandoned_socket(path).map_err(failed)?;
+    let listener = UnixListener::bind(path).map_err(failed)?;
     fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed)?;
     Ok(listener)
-}
-
-fn is_abandoned(path: &Path) -> bool {
-    UnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
 }
 
 fn serve(listener: &UnixListener, commands: &Arc<impl Commands>) {

@@ -68,7 +68,7 @@ pub(crate) struct Args {
     pub(crate) listen_only: bool,
 
     /// Write nothing to stdout.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "listen_only")]
     pub(crate) send_only: bool,
 
     /// Hear everybody else as one stream that the server mixes, instead of a stream for each: `opus` (at 48 kHz), `pcmu`,

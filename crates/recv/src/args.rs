@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::{ArgGroup, Parser, ValueEnum};
 use vox_announce::Way;
 use vox_cli::SecretSource;
 use vox_cli::value::{MaxAge, Millis, Seconds};
@@ -25,7 +25,8 @@ Examples:
   vox-recv --sdp talk.sdp | vox-jitter | vox-record talk.wav    as a session description says
   vox-recv 0.0.0.0:5004 | vox-send a:5004 b:5004                a relay
   vox-recv --discover --timeout 15                              what is announced
-  vox-recv --join \"morning show\" | vox-jitter | vox-play        … and one of them"
+  vox-recv --join \"morning show\" | vox-jitter | vox-play        … and one of them",
+    group = ArgGroup::new("announced").args(["discover", "join"])
 )]
 pub(crate) struct Args {
     /// Where to listen: `:5004`, `0.0.0.0:5004`, `[::1]:5004`, `239.1.2.3:5004`; `tcp://0.0.0.0:5004` for RTP over TCP
@@ -62,11 +63,11 @@ pub(crate) struct Args {
     pub(crate) join: Option<String>,
 
     /// Heed announcements by `sap` (RFC 2974) or `mdns` (DNS-SD, `_rtp._udp`) only.
-    #[arg(long, value_name = "WAY")]
+    #[arg(long, value_name = "WAY", requires = "announced")]
     via: Option<Way>,
 
     /// With --discover: list for so long [default: until a signal]. With --join: look for the session no longer.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", requires = "announced")]
     pub(crate) timeout: Option<Seconds>,
 
     /// With --discover: a JSON line for each change, with the whole session description.
@@ -74,11 +75,11 @@ pub(crate) struct Args {
     pub(crate) json: bool,
 
     /// Heed announcements by SAP of that host only: anybody may announce anything.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", requires = "announced")]
     pub(crate) announcer: Option<IpAddr>,
 
     /// Hear SAP on one more group.
-    #[arg(long, value_name = "GROUP", value_parser = parse_group)]
+    #[arg(long, value_name = "GROUP", value_parser = parse_group, requires = "announced")]
     pub(crate) sap_group: Option<IpAddr>,
 
     /// What a payload type means, such as `97=opus/48000/2` or `0=opus/8000`; may be given several times.
@@ -213,6 +214,11 @@ impl Args {
         }
         session.rtcp_mux |= self.rtcp_mux;
         session.source = self.source.or(session.source);
+    }
+
+    /// Whether the command line names the only sender.
+    pub(crate) const fn names_source(&self) -> bool {
+        self.source.is_some()
     }
 }
 

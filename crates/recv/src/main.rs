@@ -17,7 +17,7 @@ use args::{Address, Args};
 use ports::Ports;
 use stage::{Crowd, Stage};
 use undo::Undo;
-use vox_cli::{Failure, Output, StatsFile};
+use vox_cli::{Failure, Output, StatsFile, warn};
 use vox_rtp::{ControlConfig, Description, ReceiverConfig, Session};
 use vox_sys::{Clock, monotonic_ns};
 
@@ -68,7 +68,21 @@ fn description(args: &Args) -> Result<Description, Failure> {
         }
     };
     args.add_to(&mut description);
+    check_source(args, &description)?;
     Ok(description)
+}
+
+/// Only a group can be heard from one sender: who names one where everybody is heard must not believe that he is alone.
+fn check_source(args: &Args, session: &Description) -> Result<(), Failure> {
+    let heard = if matches!(args.address, Some(Address::Tcp(_))) { None } else { Some(session.address) };
+    let (Some(source), false) = (session.source, heard.is_some_and(|address| address.is_multicast())) else {
+        return Ok(());
+    };
+    if args.names_source() {
+        return Err(Failure::usage("--source names the only sender of a group (multicast), and this is no group"));
+    }
+    warn(format_args!("{source} is named as the only sender, which groups only have: everybody is heard"));
+    Ok(())
 }
 
 fn hearing(session: Description, args: &Args) -> ReceiverConfig {

@@ -61,11 +61,7 @@ impl Control {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             own_folder(folder).map_err(failed)?;
         }
-        if UnixStream::connect(path).is_ok() {
-            return Err(failed(io::Error::new(ErrorKind::AddrInUse, "another server listens there")));
-        }
-        // What a server that was killed has left.
-        let _was_not_there = fs::remove_file(path);
+        vox_sys::remove_abandoned_socket(path).map_err(failed)?;
         let listener = UnixListener::bind(path).map_err(failed)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
