@@ -142,6 +142,19 @@ fn a_broken_wav_of_anyones_is_mended() {
 }
 
 #[test]
+fn each_file_that_cannot_be_mended_is_told_of_in_its_turn() {
+    let scratch = Scratch::new("record-repair-all");
+    speech(&scratch, "said.wav", Speech::mono(8_000, 8_000));
+    fs::write(scratch.path("text.wav"), "no audio").expect("a text");
+    let outcome = scratch.run("vox-record --repair text.wav said.wav gone.wav text.wav").exited(&[3]);
+    let told: Vec<&str> = outcome.stderr.lines().collect();
+    let names = ["text.wav", "said.wav", "gone.wav", "text.wav"];
+    assert_eq!(told.len(), names.len(), "{told:?}");
+    assert!(told.iter().zip(names).all(|(line, name)| line.contains(name)), "{told:?}");
+    scratch.run("vox-record --repair gone.wav text.wav").exited(&[1]);
+}
+
+#[test]
 fn a_broken_ogg_of_anyones_is_mended() {
     let scratch = Scratch::new("record-repair-ogg");
     need(&["ffmpeg", "opusenc", "opusdec", "opusinfo"]);

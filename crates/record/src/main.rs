@@ -1,16 +1,26 @@
 //! Records the streams of a pipe to files on one time line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use vox_cli::{Failure, Input, Next};
+use vox_cli::{Failure, Input, Next, note};
 use vox_record::{Args, FLUSH_NS, Session, mend};
 
 fn main() -> ExitCode {
     vox_cli::run(|args: Args| match &args.to {
         Some(to) => record(&args, to),
-        None => args.repair.iter().map(|path| mend(path)).fold(Ok(()), Result::and),
+        None => repair(&args.repair),
     })
+}
+
+/// Mends each file, and tells of each that it cannot mend; the exit code is that of the first.
+fn repair(paths: &[PathBuf]) -> Result<(), Failure> {
+    let mut outcome = Ok(());
+    for failure in paths.iter().filter_map(|path| mend(path).err()) {
+        note(&failure.message);
+        outcome = outcome.and(Err(Failure::quiet(failure.exit)));
+    }
+    outcome
 }
 
 fn record(args: &Args, to: &Path) -> Result<(), Failure> {
