@@ -24,7 +24,7 @@ pub fn remove_abandoned_socket(path: &Path) -> io::Result<()> {
     match UnixStream::connect(path) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(error),
-        _ => Err(io::Error::new(ErrorKind::AddrInUse, "another program listens there")),
+        _ => Err(io::Error::new(ErrorKind::AddrInUse, "it is in use: another program listens there")),
     }
 }
 
