@@ -15,12 +15,12 @@ fn main() -> ExitCode {
 
 /// Mends each file, and tells of each that it cannot mend; the exit code is that of the first.
 fn repair(paths: &[PathBuf]) -> Result<(), Failure> {
-    let mut outcome = Ok(());
+    let mut first = None;
     for failure in paths.iter().filter_map(|path| mend(path).err()) {
         note(&failure.message);
-        outcome = outcome.and(Err(Failure::quiet(failure.exit)));
+        first.get_or_insert(failure.exit);
     }
-    outcome
+    first.map_or(Ok(()), |exit| Err(Failure::quiet(exit)))
 }
 
 fn record(args: &Args, to: &Path) -> Result<(), Failure> {
