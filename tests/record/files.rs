@@ -3,9 +3,11 @@
 use std::fs;
 
 use vox_e2e::{Scratch, Speech, Wav, locate, speech};
-use vox_frame::{Gap, GapReason, MediaTime, Record, SequenceNumber, StreamId, Times};
+use vox_frame::{Channels, Codec, Format, Gap, GapReason, MediaTime, Rate, Record, SequenceNumber, StreamId, Times};
 
-use crate::session::{FRAME, SECOND, START, Session, arrived, captured, files, opus_frames, telephone, ulaw_byte};
+use crate::session::{
+    FRAME, SECOND, START, Session, arrived, captured, decoded, files, opus_frames, telephone, ulaw_byte,
+};
 
 #[test]
 fn a_name_overwrites_nothing_and_leads_nowhere() {
@@ -132,4 +134,37 @@ fn a_live_call_is_recorded_next_to_its_mix() {
     for take in takes {
         assert_eq!(locate(&said.samples, &Wav::read(&take).samples), Some(0), "{}", take.display());
     }
+}
+
+#[test]
+fn what_flac_does_not_take_becomes_wav_beside_the_others() {
+    let scratch = Scratch::new("record-beyond-flac");
+    let channels = |count| Channels::new(count).expect("a number of channels");
+    let mut session = Session::default();
+    let mut pcm = |id: u32, label: &str, codec, hz: u32, count: u8| {
+        let bytes = if codec == Codec::PcmF32 { 4 } else { 2 };
+        let mut format = Format::new(codec, Rate::new(hz).expect("a rate"), channels(count), 0);
+        format.label = Some(label.to_owned());
+        session.open(START, id, &format);
+        session.packet(START, id, 0, 960, captured(START), &vec![3; 960 * bytes * usize::from(count)]);
+        session.end(START + 1, id, 960);
+    };
+    pcm(1, "usual", Codec::PcmS16, 96_000, 8);
+    pcm(2, "fast", Codec::PcmF32, 192_000, 1);
+    pcm(3, "broad", Codec::PcmS16, 96_000, 9);
+    session.save(&scratch.path("session.vox"));
+    let outcome = scratch.run("vox-record takes/ --format flac --name {label} <session.vox").succeeded();
+    let told: Vec<&str> = outcome.stderr.lines().collect();
+    assert!(told.len() == 2 && told.iter().all(|line| line.contains("becomes WAV: FLAC takes")), "{told:?}");
+    assert_eq!(files(&scratch.path("takes"), ".flac"), [scratch.path("takes/usual.flac")]);
+    assert_eq!(decoded(&scratch.path("takes/usual.flac")).len(), 960 * 8);
+    assert_eq!(
+        files(&scratch.path("takes"), ".wav"),
+        [scratch.path("takes/broad.wav"), scratch.path("takes/fast.wav")]
+    );
+    assert_eq!(decoded(&scratch.path("takes/broad.wav")).len(), 960 * 9);
+    let fast = scratch.run("ffmpeg -v error -i takes/fast.wav -f f32le -").succeeded().stdout;
+    assert!(fast[..960 * 4] == [3; 960 * 4], "float stays float");
+    let outcome = scratch.run("vox-record --mix mix.flac <session.vox --rate 192000").succeeded();
+    assert!(outcome.stderr.contains("the mix becomes WAV") && scratch.path("mix.wav").is_file(), "{}", outcome.stderr);
 }

@@ -31,7 +31,7 @@ pub struct Args {
     pub to: Option<PathBuf>,
 
     /// What is written. In a folder WAV unless told otherwise; for a file what its name says. Only Opus streams become
-    /// Opus, others then WAV.
+    /// Opus, others then WAV; so do those that FLAC does not take, above 96 kHz or of more than 8 channels.
     #[arg(long, value_name = "wav|opus|flac")]
     pub(crate) format: Option<Kind>,
 

@@ -12,9 +12,15 @@ use flacenc::config::Encoder;
 use flacenc::error::{Verified, Verify};
 use flacenc::source::{Context, Fill, FrameBuf};
 use vox_container::wav::{Sample, Spec, to_i16, to_i24};
+use vox_frame::{Channels, Rate};
 
 /// Bytes of the marker, the header of the one block of metadata, and the block (RFC 9639, section 8.2).
 const HEADER: u64 = 4 + 4 + 34;
+
+/// Whether the encoder takes such a stream: it does up to 96 kHz and 8 channels.
+pub(crate) fn takes(rate: Rate, channels: Channels) -> bool {
+    StreamInfo::new(rate.hz() as usize, channels.count(), 24).is_ok()
+}
 
 /// A FLAC file that grows.
 pub(crate) struct FlacFile {

@@ -5,8 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 use vox_cli::{Failure, warn};
-use vox_container::wav::Spec;
-use vox_frame::{Codec, Event, Format, Record, Stamp, StreamId, Times};
+use vox_frame::{Channels, Codec, Event, Format, Rate, Record, Stamp, StreamId, Times};
 
 use crate::args::{Args, Kind, Split, TimelineKind};
 use crate::item::{HOLD_NS, Item};
@@ -209,12 +208,13 @@ impl<'a> Session<'a> {
         if !packets || self.args.mix {
             match PcmLane::new(id, format, self.args.conceal) {
                 Ok(mut pcm) => {
-                    let sample = self.store.sample(format.codec == Codec::PcmF32);
-                    let spec = Spec { sample, rate: pcm.rate(), channels: pcm.channels() };
+                    let (rate, channels) = (pcm.rate(), pcm.channels());
                     if self.args.mix {
-                        self.open_mix(id, spec, start);
+                        self.open_mix(id, rate, channels, start);
                     }
                     if !packets && !self.only_mix {
+                        let float = format.codec == Codec::PcmF32;
+                        let spec = self.store.spec(&format!("stream {id}"), float, rate, channels);
                         pcm.set_tape(Tape::new(facts, name.clone(), spec, self.store.split));
                     }
                     track.pcm = Some(pcm);
@@ -233,14 +233,14 @@ impl<'a> Session<'a> {
         }))
     }
 
-    fn open_mix(&mut self, id: StreamId, like: Spec, start: Stamp) {
-        let rate = self.args.rate.map_or(like.rate, |rate| rate.0);
+    fn open_mix(&mut self, id: StreamId, rate: Rate, channels: Channels, start: Stamp) {
+        let mixed = self.args.rate.map_or(rate, |rate| rate.0);
         let store = &self.store;
         let mix = self.mix.get_or_insert_with(|| {
-            let spec = Spec { rate, sample: store.sample(false), channels: like.channels };
-            Mix::new(rate, like.channels, Tape::new(Facts::mix(start), "mix".to_owned(), spec, store.split))
+            let spec = store.spec("the mix", false, mixed, channels);
+            Mix::new(mixed, channels, Tape::new(Facts::mix(start), "mix".to_owned(), spec, store.split))
         });
-        mix.open(id, like.rate, like.channels);
+        mix.open(id, rate, channels);
     }
 
     /// The stamp of a record that counts, which moves the common clock on; none for a stream that is not recorded.

@@ -10,11 +10,11 @@ use crossbeam_channel::{Sender, bounded};
 use serde_json::{Value, json};
 use vox_cli::{Failure, warn};
 use vox_container::wav::{Sample, Spec};
-use vox_frame::Stamp;
+use vox_frame::{Channels, Rate, Stamp};
 
 use crate::args::{Args, Kind, Split};
 use crate::file::{PcmFile, WavFile};
-use crate::flac::FlacFile;
+use crate::flac::{FlacFile, takes};
 use crate::name::{Facts, Naming, cannot};
 
 /// How often files are forced to the disk, in ns.
@@ -94,21 +94,25 @@ impl Store {
     }
 
     /// The kind of files that PCM becomes.
-    pub(crate) const fn pcm_kind(&self) -> Kind {
+    fn pcm_kind(&self, rate: Rate, channels: Channels) -> Kind {
         match self.kind {
-            Kind::Opus => Kind::Wav,
-            kind => kind,
+            Kind::Flac if takes(rate, channels) => Kind::Flac,
+            _ => Kind::Wav,
         }
     }
 
-    /// The samples of a file, where those of the stream are float or not.
-    pub(crate) fn sample(&self, float: bool) -> Sample {
-        let natural = match (float, self.pcm_kind()) {
+    /// What the files of a stream hold, whose samples are float or not. Says so where they cannot be what was asked for.
+    pub(crate) fn spec(&self, stream: &str, float: bool, rate: Rate, channels: Channels) -> Spec {
+        let kind = self.pcm_kind(rate, channels);
+        if self.kind == Kind::Flac && kind != Kind::Flac {
+            warn(format_args!("{stream} becomes WAV: FLAC takes up to 96 kHz and 8 channels here"));
+        }
+        let natural = match (float, kind) {
             (false, _) => Sample::S16,
             (true, Kind::Flac) => Sample::S24,
             (true, _) => Sample::F32,
         };
-        self.sample.unwrap_or(natural)
+        Spec { sample: self.sample.unwrap_or(natural), rate, channels }
     }
 
     /// The recording begins at `start`: from now on there is a sidecar, `named` as the other files.
@@ -154,7 +158,7 @@ impl Store {
     /// # Errors
     /// Where it cannot be made.
     pub(crate) fn pcm(&mut self, facts: &Facts, part: Option<u32>, spec: Spec) -> Result<PcmFile, Failure> {
-        let kind = self.pcm_kind();
+        let kind = self.pcm_kind(spec.rate, spec.channels);
         let naming = if facts.is_mix { &self.mixed } else { &self.naming };
         let (file, path) = naming.create(facts, part, kind.extension())?;
         let made = match kind {
