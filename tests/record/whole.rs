@@ -1,6 +1,7 @@
 //! Whole files, whatever happened to the recorder, and those of others that are not.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,9 @@ use rustix::process::Signal;
 use vox_e2e::{Scratch, Speech, Wav, await_until, free_port, need, signal, speech, unshare};
 use vox_frame::{Channels, Codec, Format, Rate, Times};
 
-use crate::session::{FRAME, LIMIT, SECOND, START, Session, arrived, decoded, noise, opus_frames, readable, telephone};
+use crate::session::{
+    FRAME, LIMIT, SECOND, START, Session, arrived, decoded, files, noise, opus_frames, readable, telephone,
+};
 
 #[test]
 fn recorders_are_killed_at_any_moment_and_leave_whole_files() {
@@ -188,6 +191,24 @@ fn a_broken_ogg_of_anyones_is_mended() {
         assert_eq!(again.stderr.matches("nothing is wrong").count(), 3, "{}", again.stderr);
         assert!(fs::read(scratch.path(&format!("{name}.opus"))).expect("a file") == good, "{name} is left alone");
     }
+}
+
+#[test]
+fn a_link_to_a_broken_file_leads_to_the_mended_one() {
+    let scratch = Scratch::new("record-repair-link");
+    speech(&scratch, "said.wav", Speech::mono(48_000, 96_000));
+    scratch.run("mkdir takes; vox-capture said.wav | vox-encode opus | vox-record takes/said.opus").succeeded();
+    for (name, link) in [("said.opus", "link.opus"), ("said.wav", "link.wav")] {
+        let script = format!(
+            "cp -n said.wav takes; truncate -s -777 takes/{name}; ln -s takes/{name} {link}; vox-record --repair {link}"
+        );
+        let first = scratch.run(&script).succeeded();
+        assert!(first.stderr.contains(link) && first.stderr.contains("mended"), "{}", first.stderr);
+        assert_eq!(fs::read_link(scratch.path(link)).expect("a link"), Path::new("takes").join(name));
+        let again = scratch.run(&format!("vox-record --repair takes/{name}")).succeeded();
+        assert!(again.stderr.contains("nothing is wrong"), "{}", again.stderr);
+    }
+    assert!(files(scratch.dir(), ".mending").is_empty() && files(&scratch.path("takes"), ".mending").is_empty());
 }
 
 #[test]

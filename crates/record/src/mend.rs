@@ -41,14 +41,16 @@ fn wav(path: &Path) -> Result<(), Failure> {
 fn opus(path: &Path) -> Result<(), Failure> {
     let broken = File::open(path).map_err(|error| cannot("open", path, &error))?;
     let metadata = broken.metadata().map_err(|error| cannot("read", path, &error))?;
-    let beside = Beside::create(path)?;
+    // A link stays one: what it leads to is what is mended.
+    let place = fs::canonicalize(path).map_err(|error| cannot("open", path, &error))?;
+    let beside = Beside::create(&place)?;
     let mut file = BufWriter::new(&beside.file);
     let mended = mend_opus(BufReader::new(broken), &mut file).map_err(|fault| beyond(path, &fault))?;
     file.flush().map_err(|error| cannot("write", &beside.path, &error))?;
     drop(file);
     if !mended.faults.is_empty() {
         let whole = beside.file.set_permissions(metadata.permissions()).and_then(|()| beside.file.sync_all());
-        whole.and_then(|()| fs::rename(&beside.path, path)).map_err(|error| cannot("write", path, &error))?;
+        whole.and_then(|()| fs::rename(&beside.path, &place)).map_err(|error| cannot("write", path, &error))?;
     }
     tell(path, mended.ticks as f64 / 48_000.0, &mended.faults);
     Ok(())
