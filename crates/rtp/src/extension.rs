@@ -2,6 +2,7 @@
 
 use vox_frame::Stamp;
 
+use crate::heard::believed;
 use crate::ntp::NtpTime;
 
 /// The profile of one-byte elements (RFC 8285, section 4.2).
@@ -117,9 +118,10 @@ impl HeaderFacts {
         out.resize(out.len().next_multiple_of(4), 0);
     }
 
-    /// When the first sample was captured, of a packet that arrived at `arrived`.
+    /// When the first sample was captured, of a packet that arrived at `arrived`; none where that is more than a minute
+    /// before or a second behind, as then the clocks of the two hosts cannot be compared.
     pub fn captured(&self, arrived: Stamp) -> Option<Stamp> {
-        self.captured.map(|time| time.stamp(arrived))
+        self.captured.and_then(|time| believed(time.stamp(arrived), arrived))
     }
 }
 
@@ -197,6 +199,19 @@ mod tests {
         HeaderFacts { level: Some((true, 1)), captured: None }.write(&none, &mut bytes);
         assert_eq!(bytes, [0; 0]);
         assert_eq!(HeaderFacts::read(&none, PROFILE, &[0x10, 5, 0, 0]), HeaderFacts::default());
+    }
+
+    #[test]
+    fn a_time_of_capture_of_another_clock_is_not_believed() {
+        let arrived = Stamp::from_ns(1_700_000_000_000_000_000);
+        let told = |seconds: i64| {
+            let captured = arrived.plus(-seconds * 1_000_000_000);
+            HeaderFacts { level: None, captured: Some(NtpTime::of(captured)) }.captured(arrived)
+        };
+        assert!(told(0).is_some() && told(59).is_some());
+        for seconds in [-10_800, -2, 61, 1_800, 10_800, 1_576_800_000] {
+            assert_eq!(told(seconds), None, "{seconds} s before it arrived");
+        }
     }
 
     #[test]

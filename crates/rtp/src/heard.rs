@@ -18,12 +18,17 @@ const MAX_HELD: usize = 16;
 /// Bytes kept for a source that is not yet known to be one.
 const MAX_HELD_BYTES: usize = 65_536;
 
-/// How much older than its arrival a time of capture may be that a sender report tells, in ns: beyond it the clocks
-/// of the two hosts have nothing to do with each other.
+/// How much older than its arrival a time of capture may be that a sender tells, in ns: beyond it the clocks of the two
+/// hosts have nothing to do with each other.
 const MAX_JOURNEY_NS: i64 = 60_000_000_000;
 
 /// How much younger than its arrival a time of capture may be, in ns: clocks that are kept by NTP differ by less.
 const MAX_AHEAD_NS: i64 = 1_000_000_000;
+
+/// A time of capture that a sender tells, where the clocks of the two hosts can be compared.
+pub(crate) fn believed(captured: Stamp, arrived: Stamp) -> Option<Stamp> {
+    (-MAX_AHEAD_NS..MAX_JOURNEY_NS).contains(&arrived.since(captured)).then_some(captured)
+}
 
 /// Where reports on a source are sent: back where its own reports came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,7 +136,7 @@ impl Heard {
         let ticks = i64::from(timestamp.wrapping_sub(rtp) as i32);
         let ns = i128::from(ticks) * 1_000_000_000 / i128::from(clock.hz());
         let captured = ntp.stamp(arrived).plus(i64::try_from(ns).ok()?);
-        (-MAX_AHEAD_NS..MAX_JOURNEY_NS).contains(&arrived.since(captured)).then_some(captured)
+        believed(captured, arrived)
     }
 
     /// The report on the source; none where nothing came since the last.

@@ -42,7 +42,7 @@ impl Receiver {
         let mut facts = packet.extension.map_or_else(HeaderFacts::default, |(profile, bytes)| {
             HeaderFacts::read(&self.config.extensions, profile, bytes)
         });
-        if facts.captured.is_none() {
+        if facts.captured(delivery.arrived).is_none() {
             let captured = heard.captured(packet.header.timestamp, clock, delivery.arrived);
             facts.captured = captured.map(crate::NtpTime::of);
         }
