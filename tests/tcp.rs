@@ -352,3 +352,15 @@ fn a_rate_that_the_tcp_streamer_did_not_ask_for_is_refused() {
     assert!(outcome.stderr.contains("asks for 44100 Hz, and the stream has 8000"), "{}", outcome.stderr);
     server.wait(LIMIT);
 }
+
+#[test]
+fn what_is_dropped_for_want_of_a_map_is_said() {
+    let scratch = Scratch::new("tcp-unknown");
+    let port = free_port();
+    let heard = scratch.spawn(&format!("vox-recv tcp://127.0.0.1:{port} --duration 30 >heard.vox"));
+    await_listener(port);
+    let line = "vox-capture tone:440 --rate 8000 --duration 0.5 | vox-encode l16";
+    scratch.run(&format!("{line} | vox-send tcp://127.0.0.1:{port}")).succeeded();
+    assert!(await_until(Duration::from_secs(20), || heard.stderr().contains("--map")), "{}", heard.stderr());
+    heard.interrupt();
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use vox_cli::{Failure, Output, StatsFile, Wake, stop_requested, wait_any, warn};
+use vox_cli::{Failure, Output, StatsFile, Wake, stop_requested, wait_any};
 use vox_frame::{EndReason, Record};
 use vox_repair::{Origin, append_request};
 use vox_rtp::{Outgoing, Protocol, Session};
@@ -127,7 +127,7 @@ impl Stage<'_> {
                 })?,
             }
         }
-        self.warn_of_unknown();
+        told::warn_of_unknown(&self.session, &mut self.told);
         Ok(())
     }
 
@@ -170,21 +170,6 @@ impl Stage<'_> {
         for mut outgoing in packets {
             if self.undo.protect_control(&mut outgoing.packet) {
                 self.ports.send(&outgoing);
-            }
-        }
-    }
-
-    /// Says once what a stranger may say a thousand times.
-    fn warn_of_unknown(&mut self) {
-        let unknown = self.session.receiver.unknown_payload_types();
-        if unknown.len() == self.told.len() {
-            return;
-        }
-        for number in unknown.keys() {
-            if self.told.insert(*number) {
-                warn(format_args!(
-                    "packets of payload type {number} are dropped: say what it means, as in --map {number}=opus/48000/2"
-                ));
             }
         }
     }

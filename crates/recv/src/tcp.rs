@@ -1,5 +1,7 @@
 //! Receives RTP over TCP as streams of records.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 use vox_cli::{Failure, Output, StatsFile, Wake, stop_requested, wait_any};
 use vox_frame::{Channels, Codec, EndReason, Rate, Record};
@@ -33,7 +35,7 @@ pub(crate) fn receive(target: &str, mut session: Description, args: &Args) -> Re
     let mut inlet = Inlet::open(target, args.connect, carriage)?;
     let session = Session::new(clock.now(), hearing(session, args), reporting(args, true));
     let reports = !args.no_rtcp && args.compat.is_none();
-    let mut ear = Ear { session, undo, output, clock, stats, reports };
+    let mut ear = Ear { session, undo, output, clock, stats, reports, told: BTreeSet::new() };
     let outcome = run(&mut ear, &mut inlet, args);
     let summary = ear.summary(&inlet);
     if let Some(stats) = &mut ear.stats {
@@ -54,6 +56,8 @@ struct Ear {
     stats: Option<StatsFile>,
     /// Whether reports are heard and sent: by the connection that the media come by (RFC 4571, RFC 5761).
     reports: bool,
+    /// Payload types that a warning was given for.
+    told: BTreeSet<u8>,
 }
 
 fn run(ear: &mut Ear, inlet: &mut Inlet, args: &Args) -> Result<(), Failure> {
@@ -77,6 +81,7 @@ fn run(ear: &mut Ear, inlet: &mut Inlet, args: &Args) -> Result<(), Failure> {
             _ => Ok(()),
         };
         let outcome = outcome.and_then(|()| inlet.handle_timeout(now, &mut |arrival| ear.take(arrival)));
+        told::warn_of_unknown(&ear.session, &mut ear.told);
         let heard = ear.session.receiver.stats().packets_received;
         if let Err(failure) = outcome {
             // The other side has ended: in good order where something was heard of it.

@@ -1,9 +1,26 @@
 //! What `--stats` tells.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
+use vox_cli::warn;
 use vox_rtp::{ReceiverStats, Reception, Session};
+
+/// Says once what a stranger may say a thousand times; `told` are the payload types that a warning was given for.
+pub(crate) fn warn_of_unknown(session: &Session, told: &mut BTreeSet<u8>) {
+    let unknown = session.receiver.unknown_payload_types();
+    if unknown.len() == told.len() {
+        return;
+    }
+    for number in unknown.keys() {
+        if told.insert(*number) {
+            warn(format_args!(
+                "packets of payload type {number} are dropped: say what it means, as in --map {number}=opus/48000/2"
+            ));
+        }
+    }
+}
 
 /// What was received, for the last line of the statistics.
 pub(crate) fn summary(stats: &ReceiverStats) -> Value {
