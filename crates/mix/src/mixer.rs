@@ -180,12 +180,8 @@ impl<'a> Mixer<'a> {
             return None;
         }
         let window = self.shape.map_or(i64::MAX, |(rate, _)| rate.ticks(WINDOW_NS) as i64);
-        let open = self.of(input).filter(|voice| !voice.ended);
-        let (mut least, mut most) = (i64::MAX, i64::MIN);
-        for position in open.map(|voice| voice.position().unwrap_or(state.begin)) {
-            (least, most) = (least.min(position), most.max(position));
-        }
-        Some(if least == i64::MAX { state.begin } else { least.max(most.saturating_sub(window)) })
+        let open = || self.of(input).filter(|voice| !voice.ended).map(|voice| voice.position().unwrap_or(state.begin));
+        Some(open().min().zip(open().max()).map_or(state.begin, |(least, most)| least.max(most.saturating_sub(window))))
     }
 
     /// The streams of an input.
@@ -209,9 +205,8 @@ impl<'a> Mixer<'a> {
         let Some((rate, _)) = self.shape.filter(|_| self.is_live) else { return false };
         let Some(origin) = self.origin else { return false };
         let limit = rate.ticks(now.since(origin)) as i64 + rate.ticks(READ_AHEAD_NS) as i64;
-        let mut open =
-            self.voices.range((input, StreamId(0))..=(input, StreamId(u32::MAX))).filter(|(_, voice)| !voice.ended);
-        open.any(|(_, voice)| !voice.format.live && voice.position().is_some_and(|position| position > limit))
+        let mut open = self.of(input).filter(|voice| !voice.ended);
+        open.any(|voice| !voice.format.live && voice.position().is_some_and(|position| position > limit))
     }
 
     /// Sums up to `frame`: of all but those that are to be left out, and, where each has a mix of its own, what each

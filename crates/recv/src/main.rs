@@ -74,14 +74,13 @@ fn description(args: &Args) -> Result<Description, Failure> {
 
 /// Only a group can be heard from one sender: who names one where everybody is heard must not believe that he is alone.
 fn check_source(args: &Args, session: &Description) -> Result<(), Failure> {
-    let heard = if matches!(args.address, Some(Address::Tcp(_))) { None } else { Some(session.address) };
-    let (Some(source), false) = (session.source, heard.is_some_and(|address| address.is_multicast())) else {
-        return Ok(());
-    };
-    if args.names_source() {
-        return Err(Failure::usage("--source names the only sender of a group (multicast), and this is no group"));
+    match session.source.filter(|_| !session.address.is_multicast()) {
+        Some(_) if args.names_source() => {
+            return Err(Failure::usage("--source names the only sender of a group (multicast), and this is no group"));
+        }
+        Some(source) => warn(format_args!("only groups have an only sender, as {source} is named: everybody is heard")),
+        None => {}
     }
-    warn(format_args!("{source} is named as the only sender, which groups only have: everybody is heard"));
     Ok(())
 }
 

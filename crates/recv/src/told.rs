@@ -1,4 +1,4 @@
-//! What `--stats` tells.
+//! What is told: by `--stats`, and by warnings.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
